@@ -1,0 +1,1 @@
+"""What crosses the wire, and nothing else: no I/O, no clock, no thread."""
