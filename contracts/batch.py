@@ -9,6 +9,7 @@ signed bytes and skipped, so that a newer gateway can talk to an older collector
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from contracts.catalogue import HASH_BYTES, SEVERITIES, is_point_key
 from contracts.envelope import Type
 from contracts.errors import PayloadError
-from contracts.fields import U32, Fields, pack, unpack
+from contracts.fields import U32, U63, Fields, pack, unpack
 from contracts.keys import GATEWAY_ID
 from contracts.quality import WITH_VALUE
 from contracts.units import UNITS
@@ -436,6 +437,10 @@ class HealthRecord:
                 raise PayloadError(f"health.facts.{name}: text of at most 256 characters")
             if fact is not None and type(fact) not in (int, float, str):
                 raise PayloadError(f"health.facts.{name}: expected a number, short text or nothing")
+            if type(fact) is float and not math.isfinite(fact):
+                raise PayloadError(f"health.facts.{name}: expected a finite number, got {fact!r}")
+            if type(fact) is int and not -U63 <= fact <= U63:
+                raise PayloadError(f"health.facts.{name}: an integer beyond 63 bits")
             facts.append((name, fact))
         return cls(subject=subject, mono_us=mono_us, facts=tuple(facts))
 

@@ -1,6 +1,7 @@
 """The catalogue: the signed document that explains the numbers in data batches.
 
-It is content-addressed: a batch names the SHA-256 of the catalogue's body.  From it a
+It is content-addressed: a batch names the SHA-256 of the catalogue's body, which has one
+form only (shortest msgpack, floats of 64 bits, fractions in lowest terms).  From it a
 collector learns every point, unit, name, interval and limit that it shows; it needs no
 device profile.  The grid of expected samples is in it too: a block is due whenever the
 monotonic clock, in milliseconds, leaves ``phase_ms`` when divided by ``interval_ms``.
@@ -48,7 +49,16 @@ class CatalogueLimit:
     zh: str
 
     def to_wire(self) -> list[Any]:
-        return [self.rule_id, self.rule_hash, self.direction, self.value, self.severity, self.scheme, self.en, self.zh]
+        return [
+            self.rule_id,
+            self.rule_hash,
+            self.direction,
+            float(self.value),
+            self.severity,
+            self.scheme,
+            self.en,
+            self.zh,
+        ]
 
     @classmethod
     def from_wire(cls, value: Any) -> CatalogueLimit:
@@ -127,8 +137,8 @@ class CataloguePoint:
             self.unit,
             self.kind,
             step,
-            self.low,
-            self.high,
+            None if self.low is None else float(self.low),
+            None if self.high is None else float(self.high),
             self.longest_silence_ms,
             self.device,
             self.en,
@@ -173,7 +183,7 @@ class CatalogueBlock:
         numbers = f.items("points", 2000)
         for number in numbers:
             if type(number) is not int or not 0 <= number < points:
-                raise PayloadError(f"block.points: {number!r} is no number of a point")
+                raise f.refuse("points", f"numbers of points below {points}", number)
         if not numbers or len(set(numbers)) != len(numbers):
             raise PayloadError("block.points: empty, or a point twice")
         interval = f.integer("interval_ms", 1, U32)
@@ -242,4 +252,7 @@ class Catalogue:
         used = [number for block in blocks for number in block.points]
         if len(set(used)) != len(used):
             raise PayloadError("catalogue.blocks: a point stands in two blocks")
-        return cls(gateway=gateway, en=en, zh=zh, devices=devices, points=points, blocks=blocks, format=format)
+        result = cls(gateway=gateway, en=en, zh=zh, devices=devices, points=points, blocks=blocks, format=format)
+        if result.body != body:
+            raise PayloadError("catalogue: not in the one form whose hash batches name")
+        return result

@@ -23,13 +23,15 @@ from itertools import accumulate, pairwise
 from operator import sub
 from typing import Any
 
-from contracts.errors import PayloadError
-from contracts.fields import U63
+from contracts.errors import PayloadError, TooLargeError
+from contracts.fields import MAX_ARRAY, U63
 from contracts.quality import CODES, GOOD, WITH_VALUE
 
 #: an ``int`` sample lies between minus and plus this, so that every difference fits 64 bits
 MAX_COUNT = (1 << 62) - 1
 _MAX_TICKS = 65_536
+#: ticks times points of one block; runs of missing samples cost nothing on the wire and must not unpack to gigabytes
+MAX_SAMPLES = MAX_ARRAY
 
 Value = int | float | None
 Row = Sequence[Value]
@@ -66,11 +68,18 @@ def encode_block(
         times: one per tick, monotonic us.
         rows: per tick the values of the points; None where there is no number.
         codes: per tick the quality codes of the points, or None when all are good.
+
+    Raises:
+        TooLargeError: more samples or quality runs than one block may have; seal fewer ticks.
     """
+    if len(times) > _MAX_TICKS or len(times) * len(kinds) > MAX_SAMPLES:
+        raise TooLargeError(f"block {number}: {len(times)} ticks of {len(kinds)} points are too many")
     offsets = [times[0] - sealed_us]
     if len(times) > 1:
         offsets.extend(map(sub, times[1:], times[:-1]))
     runs = None if not any(codes) else _runs(codes, len(kinds))
+    if runs is not None and len(runs) > MAX_ARRAY:
+        raise TooLargeError(f"block {number}: {len(runs) // 2} quality runs are too many")
     if runs is None and "f32" not in kinds and "f64" not in kinds:
         flat: list[Any] = list(rows[0])
         for before, row in pairwise(rows):
@@ -142,6 +151,7 @@ def decode_block(raw: Any, kinds: Sequence[str], sealed_us: int) -> Columns:
 
     Raises:
         PayloadError: a part has the wrong form, length or range.
+        TooLargeError: more samples than one block may have.
     """
     number = block_number(raw)
     _, offsets, ints, singles, doubles, runs = raw
@@ -149,6 +159,10 @@ def decode_block(raw: Any, kinds: Sequence[str], sealed_us: int) -> Columns:
         raise PayloadError(f"block {number}: times: expected 1 to {_MAX_TICKS} integers")
     if not _all_int(offsets):
         raise PayloadError(f"block {number}: times: expected integers")
+    if len(offsets) * len(kinds) > MAX_SAMPLES:
+        raise TooLargeError(
+            f"block {number}: {len(offsets)} ticks of {len(kinds)} points; at most {MAX_SAMPLES} samples"
+        )
     times = list(accumulate(offsets[1:], initial=sealed_us + offsets[0]))
     if min(times) < 0 or max(times) > U63:
         raise PayloadError(f"block {number}: a time is outside the monotonic clock's range")

@@ -41,7 +41,8 @@ def unpack(data: bytes | memoryview) -> Any:
 
     Raises:
         TooLargeError: beyond a size, count or depth limit.
-        PayloadError: not msgpack, bytes left over, extension types, repeated map keys.
+        PayloadError: not msgpack, bytes left over, extension types, map keys that repeat or are
+            not text.
     """
     if len(data) > MAX_BODY:
         raise TooLargeError(f"payload of {len(data)} bytes; at most {MAX_BODY}")
@@ -55,6 +56,7 @@ def unpack(data: bytes | memoryview) -> Any:
             max_str_len=MAX_STR,
             max_bin_len=MAX_BODY,
             max_ext_len=0,
+            ext_hook=_no_extensions,  # an extension of no bytes passes max_ext_len and comes as a tuple
             object_pairs_hook=_no_repeats,
         )
     except PayloadError:
@@ -70,13 +72,16 @@ def unpack(data: bytes | memoryview) -> Any:
 
 
 def _no_repeats(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    try:
-        result = dict(pairs)
-    except TypeError as error:
-        raise PayloadError("a map key is a list or a map") from error
+    if any(type(key) is not str for key, _ in pairs):
+        raise PayloadError("a map key is not text")
+    result = dict(pairs)
     if len(result) != len(pairs):
         raise PayloadError("a map repeats a key")
     return result
+
+
+def _no_extensions(code: int, data: bytes) -> Any:
+    raise PayloadError(f"extension type {code} of {len(data)} bytes; there are none in a payload")
 
 
 def _check_depth(value: list[Any] | dict[Any, Any], left: int) -> None:

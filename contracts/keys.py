@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
@@ -32,6 +32,7 @@ KEY_ID_BYTES = 8
 GATEWAY_ID = re.compile(r"g-[a-z2-7]{12}")
 
 _FIELD_PRIME = 2**255 - 19
+_EDWARDS_D = -121665 * pow(121666, -1, _FIELD_PRIME) % _FIELD_PRIME  # RFC 8032 section 5.1
 # The y coordinates of the eight points of small order on edwards25519 (RFC 7748 section 7
 # tells why they must be refused): 1, -1, 0 and the two of the points of order eight.
 _ORDER_8_Y = int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little")
@@ -124,6 +125,9 @@ class Verifier:
                 _refuse_weak_point(key.raw)
                 self._ed = ed25519.Ed25519PublicKey.from_public_bytes(key.raw)
             else:
+                # One form only: the same point in long form would be another key id.
+                if len(key.raw) != 33:
+                    raise ContractError(f"a P-256 key is a compressed point of 33 bytes, this has {len(key.raw)}")
                 self._ec = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), key.raw)
         except ContractError:
             raise
@@ -153,6 +157,10 @@ def _refuse_weak_point(raw: bytes) -> None:
         raise ContractError("the key is not in canonical form")
     if y in _SMALL_ORDER_Y:
         raise ContractError("the key is a point of small order")
+    # x2 = (y2 - 1) / (d y2 + 1) must be a square (Euler's criterion); OpenSSL looks only when it verifies.
+    x2 = (y * y - 1) * pow(_EDWARDS_D * y * y + 1, -1, _FIELD_PRIME) % _FIELD_PRIME
+    if pow(x2, (_FIELD_PRIME - 1) // 2, _FIELD_PRIME) != 1:
+        raise ContractError("the key is not a point on the curve")
 
 
 class Signer:
@@ -213,7 +221,7 @@ def load_or_create(path: Path) -> Signer:
         return signer
     try:
         private = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ContractError(f"{path}: not an unencrypted private key in PEM form: {error}") from error
     if isinstance(private, ed25519.Ed25519PrivateKey):
         return Signer(private)

@@ -1,0 +1,304 @@
+"""The site file: what a technician writes about one gateway, as TOML, checked strictly.
+
+It says what may stand in the file and where a problem lies; what the words mean for a plan
+is ``compile.py``.  Not for the daemon: it needs pydantic.
+
+    python -m edge_agent.config --write    makes config/schema/site.schema.json again
+    python -m edge_agent.config --check    fails when that file is behind this one
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import tomllib
+import types
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_agent.errors import ConfigError
+
+MAX_BYTES = 4 * 1024 * 1024
+_ID = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
+
+Id = Annotated[str, Field(pattern=_ID, description="small letters, digits and inner hyphens, at most 32")]
+Text = Annotated[str, Field(min_length=1, max_length=80)]
+Seconds = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Names(_Table):
+    """A name in both languages."""
+
+    en: Text
+    zh: Text
+
+
+class Gateway(_Table):
+    """This gateway."""
+
+    name: Names
+    state_dir: Annotated[str, Field(description="relative to this file; default: STATE_DIRECTORY of systemd")] = ""
+
+
+class Uplink(_Table):
+    """The broker, and the collectors whose receipts are believed."""
+
+    host: Annotated[str, Field(min_length=1, max_length=253)]
+    port: Annotated[int, Field(ge=1, le=65535)] = 1883
+    tls_ca: Annotated[str, Field(description="file of certificates; empty without TLS")] = ""
+    username: Annotated[str, Field(max_length=120)] = ""
+    password_file: str = ""
+    collector_key: Annotated[
+        str | list[str],
+        Field(description="key lines, or files that hold one; none: nothing is sent until a collector is known"),
+    ] = []
+    seal_interval_s: Annotated[float, Field(ge=0.2, le=3600, description="default 2; 60 where metered")] | None = None
+    metered: bool = False
+    backlog_share: Annotated[float, Field(gt=0, le=1, description="part of the link that backlog may take")] = 0.5
+
+
+class Spool(_Table):
+    """How much sealed data is kept."""
+
+    quota_mb: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
+    reserve_mb: Annotated[int, Field(ge=0, le=1_000_000, description="part of quota_mb for alarms only")] = 64
+    retention_days: Annotated[int, Field(ge=0, le=3650, description="of delivered batches")] = 7
+
+
+class TcpPort(_Table):
+    """A Modbus TCP device or gateway."""
+
+    id: Id
+    kind: Literal["tcp"]
+    host: Annotated[str, Field(min_length=1, max_length=253)]
+    port: Annotated[int, Field(ge=1, le=65535)] = 502
+
+
+class SerialPort(_Table):
+    """A serial line; each character has 8 data bits."""
+
+    id: Id
+    kind: Literal["serial"]
+    device: Annotated[str, Field(min_length=1, description="for example /dev/ttyUSB0; relative to this file")]
+    baud: Annotated[int, Field(ge=300, le=4_000_000)]
+    parity: Literal["none", "even", "odd"] = "none"
+    stop_bits: Literal[1, 2] = 1
+
+
+Port = Annotated[TcpPort | SerialPort, Field(discriminator="kind")]
+
+
+class LimitChange(_Table):
+    """What this site changes of one limit of a rule set; left out: as the rule set says."""
+
+    value: Number | None = None
+    unit: Annotated[str, Field(description="UCUM unit of value and deadband; default: the rule's own")] | None = None
+    deadband: Number | None = None
+    on_delay_s: Number | None = None
+    off_delay_s: Number | None = None
+    on_samples: int | None = None
+    basis: str | None = None
+    set_by: str | None = None
+    set_at: str | None = None
+
+
+class Point(_Table):
+    """What this site changes of one point of the profile."""
+
+    read: Annotated[bool, Field(description="default: as the profile says")] | None = None
+    name: Names | None = None
+    quantity: Annotated[str, Field(description="what is measured, where the profile cannot know")] | None = None
+    unit: Annotated[str, Field(description="UCUM unit that the instrument is set to")] | None = None
+    interval_s: Seconds | None = None
+    longest_silence_s: Annotated[float, Field(gt=0, le=604_800)] | None = None
+    rules: Annotated[list[str], Field(description="rule sets, by id")] = []
+    limits: Annotated[dict[str, LimitChange], Field(description="by the limit's name in the rule set")] = {}
+
+
+class Device(_Table):
+    """One device behind a port."""
+
+    id: Id
+    name: Names | None = None
+    port: Annotated[str, Field(description="id of a port")]
+    unit_id: Annotated[int, Field(ge=0, le=255)]
+    profile: Annotated[str, Field(description="id of a device profile")]
+    serial: Annotated[str, Field(max_length=60, description="serial number")] = ""
+    interval_s: Annotated[Seconds, Field(description="of every point that does not say otherwise")] | None = None
+    points: Annotated[dict[str, Point], Field(description="by the point's name in the profile")] = {}
+
+
+class Site(_Table):
+    """One gateway: what it reads, judges, keeps and sends."""
+
+    gateway: Gateway
+    uplink: Uplink | None = None
+    spool: Spool = Spool()
+    port: Annotated[list[Port], Field(min_length=1)]
+    device: Annotated[list[Device], Field(min_length=1)]
+    profile_dirs: Annotated[list[str], Field(description="directories of further device profiles")] = []
+    rule_dirs: Annotated[list[str], Field(description="directories of further rule packs")] = []
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Returns what a TOML file says.
+
+    Raises:
+        ConfigError: it cannot be read, or is not TOML; the message has the line.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror or error}"]) from error
+    if len(content) > MAX_BYTES:
+        raise ConfigError([f"{path}: larger than {MAX_BYTES} bytes"])
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise ConfigError([f"{path}: line {line}: not UTF-8; save the file as UTF-8"]) from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError([f"{path}: not TOML: {error}"]) from error
+
+
+def read_site(path: Path) -> Site:
+    """Reads a site file.
+
+    Raises:
+        ConfigError: lists everything that is wrong with its form.
+    """
+    data = read_toml(path)
+    try:
+        return Site.model_validate(data)
+    except ValidationError as error:
+        problems = (_problem(str(path), item, data) for item in error.errors(include_url=False))
+        raise ConfigError(dict.fromkeys(problems)) from error
+
+
+def device_key(index: int, id: str) -> str:
+    """Returns how a device is named in a problem: by id, or by place where it has none."""
+    return f"device[{id or index}]"
+
+
+def _problem(file: str, item: Any, data: Mapping[str, Any]) -> str:
+    loc: Sequence[int | str] = item["loc"]
+    key = _path(loc, data)
+    kind, value, context = item["type"], item["input"], item.get("ctx", {})
+    message = str(item["msg"])
+    if kind == "missing":
+        message = f"is missing; {_wanted(loc)}"
+    elif kind == "extra_forbidden":
+        message = f"is not known here; known are {', '.join(_known_keys(loc))}"
+    elif kind == "union_tag_not_found":
+        key, message = f"{key}.kind", "is missing; 'tcp' or 'serial' would be right"
+    elif kind == "union_tag_invalid":
+        key, message = f"{key}.kind", f"{context.get('tag')!r} is not known; 'tcp' or 'serial' would be right"
+    elif kind == "string_pattern_mismatch":
+        message = f"{value!r} has another form; small letters, digits and inner hyphens, at most 32, would be right"
+    elif isinstance(value, float) and not math.isfinite(value):
+        message = f"{value!r} is not finite; a number would be right"
+    else:
+        message = f"{_shown(value)}: {message[:1].lower()}{message[1:]}"
+    return f"{file}: {key}: {message}" if key else f"{file}: {message}"
+
+
+def _path(loc: Sequence[int | str], data: Mapping[str, Any]) -> str:
+    """The dotted path of a problem; a list's elements are named by their id where they have one."""
+    path = ""
+    here: Any = data
+    for index, part in enumerate(loc):
+        if isinstance(part, int):
+            here = here[part] if isinstance(here, list) and part < len(here) else {}
+            own = here.get("id") if isinstance(here, dict) else None
+            path += f"[{own if isinstance(own, str) and own else part}]"
+            continue
+        is_table = isinstance(here, dict)
+        # A word that is no key of the file is pydantic's for a branch of a union, unless it is a missing key.
+        if not is_table or (part not in here and index < len(loc) - 1):
+            continue
+        path += f".{part}" if path else part
+        here = here.get(part, {}) if isinstance(here, dict) else {}
+    return path
+
+
+def _models_at(loc: Sequence[int | str]) -> list[type[BaseModel]]:
+    """The tables that may stand at a path; more than one where kinds differ."""
+    here: list[Any] = [Site]
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        step: list[Any] = []
+        for model in here:
+            field = model.model_fields.get(part)
+            step += _tables(field.annotation) if field is not None else []
+            if part in ("tcp", "serial") and model in (TcpPort, SerialPort):
+                step += [TcpPort if part == "tcp" else SerialPort]
+        # A word that is no field names an element of a table of tables (a point, a limit).
+        here = list(dict.fromkeys(step)) or here
+    return here
+
+
+def _tables(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (list, dict, Union, types.UnionType, Annotated, tuple):
+        return [table for part in get_args(annotation) for table in _tables(part)]
+    return []
+
+
+def _known_keys(loc: Sequence[int | str]) -> list[str]:
+    return list(dict.fromkeys(name for model in _models_at(loc[:-1]) for name in model.model_fields))
+
+
+def _wanted(loc: Sequence[int | str]) -> str:
+    for model in _models_at(loc[:-1]):
+        field = model.model_fields.get(str(loc[-1]))
+        if field is not None and field.description:
+            return f"needed: {field.description}"
+    return "it has no default"
+
+
+def _shown(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def schema_text() -> str:
+    """Returns the JSON Schema of a site file, as it is committed."""
+    schema = Site.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "Qianshao site file"
+    return json.dumps(schema, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes the schema file, or tells whether it is up to date."""
+    parser = argparse.ArgumentParser(prog="python -m edge_agent.config")
+    choice = parser.add_mutually_exclusive_group(required=True)
+    choice.add_argument("--check", action="store_true", help="fail when the committed schema is behind the model")
+    choice.add_argument("--write", action="store_true", help="write the schema")
+    options = parser.parse_args(arguments)
+    path = Path(__file__).resolve().parent.parent / "config" / "schema" / "site.schema.json"
+    text = schema_text()
+    if options.write:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return 0
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        print(f"{path}: behind edge_agent/config.py; run python -m edge_agent.config --write", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

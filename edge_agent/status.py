@@ -1,0 +1,112 @@
+"""What the running agent answers on its control socket: plain JSON values, in the field's words."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from contracts.batch import AlarmEvent, HealthRecord
+from edge_agent.clock import monotonic_us
+from edge_agent.control import Handler, Request
+from edge_agent.errors import ControlError
+from edge_agent.judge import Judge, ResetResult
+from edge_agent.plan import Plan
+from edge_agent.readings import Tick, describe
+
+
+class Running(Protocol):
+    """What is asked of the agent."""
+
+    gateway: str
+    plan: Plan
+    judge: Judge
+
+    def health(self) -> tuple[HealthRecord, ...]: ...
+
+    def facts(self) -> dict[str, float | int | str | None]: ...
+
+    def latest(self) -> list[Tick]: ...
+
+    def reset_alarm(self, point: str, rule: str, by: str) -> ResetResult: ...
+
+    async def reload(self) -> dict[str, Any]: ...
+
+
+def operations(agent: Running) -> dict[str, Handler]:
+    """Returns operation -> handler for the control server."""
+
+    async def status(request: Request) -> Any:
+        records = {record.subject: dict(record.facts) for record in agent.health()}
+        own = records.pop("agent", {})
+        return {
+            "gateway": agent.gateway,
+            "en": agent.plan.en,
+            "zh": agent.plan.zh,
+            "plan": agent.plan.hash.hex()[:16],
+            "points": len(agent.plan.points),
+            "samples_per_hour": samples_per_hour(agent.plan),
+            "alarms_standing": len(agent.judge.statement(monotonic_us()).events),
+            **own,
+            "subjects": records,
+        }
+
+    async def latest(request: Request) -> Any:
+        return {"readings": describe(agent.plan, agent.latest(), monotonic_us())}
+
+    async def alarms(request: Request) -> Any:
+        now = monotonic_us()
+        return {"alarms": [_alarm(event, now) for event in agent.judge.statement(now).events]}
+
+    async def reset(request: Request) -> Any:
+        words = {name: _word(request, name) for name in ("point", "rule", "by")}
+        result = agent.reset_alarm(words["point"], words["rule"], words["by"])
+        if result.refused:
+            raise ControlError(result.refused, exit_status=1)
+        return {"events": len(result.events)}
+
+    async def reload(request: Request) -> Any:
+        return await agent.reload()
+
+    async def spool(request: Request) -> Any:
+        names = ("spool", "store", "sealed", "backlog", "receipt", "link", "readings_lost")
+        return {name: value for name, value in agent.facts().items() if name.startswith(names)}
+
+    return {
+        "status": status,
+        "latest": latest,
+        "alarms": alarms,
+        "alarm-reset": reset,
+        "reload": reload,
+        "spool": spool,
+    }
+
+
+def samples_per_hour(plan: Plan) -> int:
+    """Returns how many samples the plan's grid expects in an hour."""
+    return sum(len(block.points) * 3_600_000 // block.interval_ms for block in plan.blocks)
+
+
+def _word(request: Request, name: str) -> str:
+    value = request.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise ControlError(f"{name}: expected text", exit_status=2)
+    return value.strip()
+
+
+def _alarm(event: AlarmEvent, now_us: int) -> dict[str, Any]:
+    return {
+        "point": event.point,
+        "en": event.en,
+        "zh": event.zh,
+        "rule_id": event.rule_id,
+        "rule_en": event.rule_en,
+        "rule_zh": event.rule_zh,
+        "severity": event.severity,
+        "scheme": event.scheme,
+        "state": event.state,
+        "cause": event.cause,
+        "limit": event.limit,
+        "value": event.value,
+        "unit": event.unit,
+        "age_s": round(max(0, now_us - event.sampled_us) / 1e6, 1),
+        "marks": list(event.marks),
+    }

@@ -1,0 +1,109 @@
+"""Plan records for tests: short to write, complete in content."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from drivers.plan import BlockRead, PointStep
+from edge_agent.plan import BlockPlan, DevicePlan, PointPlan
+from rules import Direction, LimitRule, Mark, PointRules, Severity, SilenceRule
+
+
+def device(id: str = "d1", *, unit_id: int = 1, port: int = 0, max_reply_s: float = 1.0, gap_ms: int = 0) -> DevicePlan:
+    """Returns a device of the profile ``plain``."""
+    return DevicePlan(
+        id=id,
+        en=id,
+        zh=id,
+        port=port,
+        unit_id=unit_id,
+        profile="plain",
+        profile_hash=bytes(32),
+        serial="",
+        max_reply_s=max_reply_s,
+        min_request_gap_ms=gap_ms,
+    )
+
+
+def read(offsets: Sequence[int] = (0,), *, interval_ms: int = 1000, address: int = 0) -> BlockRead:
+    """Returns a read of one u16 point at each offset."""
+    points = tuple(PointStep(name=f"p{offset}", offset=offset, data_type="u16") for offset in offsets)
+    return BlockRead(table="holding", address=address, count=max(offsets) + 1, interval_ms=interval_ms, points=points)
+
+
+def block(
+    *,
+    device: int = 0,
+    first_point: int = 0,
+    offsets: Sequence[int] = (0,),
+    interval_ms: int = 1000,
+    phase_ms: int = 0,
+    is_alarm: bool = False,
+    address: int = 0,
+) -> BlockPlan:
+    """Returns a block whose points are numbered from ``first_point``."""
+    return BlockPlan(
+        device=device,
+        read=read(offsets, interval_ms=interval_ms, address=address),
+        points=tuple(range(first_point, first_point + len(offsets))),
+        interval_ms=interval_ms,
+        phase_ms=phase_ms,
+        is_alarm=is_alarm,
+    )
+
+
+def limit(
+    name: str = "H1",
+    value: float = 10.0,
+    *,
+    direction: Direction = Direction.HIGH,
+    deadband: float = 0.0,
+    on_delay_s: float = 0.0,
+    off_delay_s: float = 0.0,
+    latch: bool = False,
+    severity: Severity = Severity.RED,
+) -> LimitRule:
+    """Returns a limit in kPa."""
+    return LimitRule(
+        id=f"test.v1/{name}",
+        en=f"limit {name}",
+        zh=f"限值 {name}",
+        direction=direction,
+        value=value,
+        unit="kPa",
+        deadband=deadband,
+        on_delay_s=on_delay_s,
+        off_delay_s=off_delay_s,
+        latch=latch,
+        severity=severity,
+        scheme="test levels",
+        basis="a number for tests",
+        mark=Mark.DEFAULT,
+    )
+
+
+def point(
+    key: str = "d1/pressure",
+    *limits: LimitRule,
+    silence_s: float | None = None,
+    resolution: str = "1/10",
+    kind: str = "int",
+    gas: bool = False,
+) -> PointPlan:
+    """Returns a pressure point in kPa, counted in tenths unless said otherwise."""
+    silence = None if silence_s is None else SilenceRule(after_s=silence_s)
+    return PointPlan(
+        key=key,
+        quantity="pressure",
+        unit="kPa",
+        kind=kind,
+        resolution=Fraction(resolution) if kind == "int" else Fraction(1),
+        low=None,
+        high=None,
+        longest_silence_ms=10_000,
+        device=0,
+        en="pressure",
+        zh="压力",
+        rules=PointRules(limits=tuple(limits), silence=silence, gas=gas),
+    )

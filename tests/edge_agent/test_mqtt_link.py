@@ -1,0 +1,112 @@
+"""The MQTT link against Debian's mosquitto."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_agent.mqtt_link import MqttLink, reconnect_delay
+from tests.mosquitto import Mosquitto, free_port
+
+
+@pytest.fixture
+def broker(require_tool: Callable[[str], str], tmp_path: Path) -> Iterator[Mosquitto]:
+    broker = Mosquitto(str(require_tool("mosquitto")), tmp_path)
+    broker.start()
+    yield broker
+    broker.kill()
+
+
+async def until(condition: Callable[[], bool], what: str, within_s: float = 8.0) -> None:
+    end = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < end, f"{what} did not happen within {within_s} s"
+        await asyncio.sleep(0.01)
+
+
+class Talker:
+    def __init__(self, port: int, name: str, **options: object) -> None:
+        self.ups = 0
+        self.reasons: list[str] = []
+        self.heard: list[tuple[str, bytes]] = []
+        self.link = MqttLink(
+            client_id=name,
+            host="127.0.0.1",
+            port=port,
+            subscribe="t/#",
+            least_s=0.05,
+            most_s=0.3,
+            **options,  # type: ignore[arg-type]
+        )
+        self.link.on_up = self._up
+        self.link.on_down = self.reasons.append
+        self.link.on_message = lambda topic, payload: self.heard.append((topic, payload))
+
+    def _up(self) -> None:
+        self.ups += 1
+
+
+async def test_messages_go_both_ways(broker: Mosquitto) -> None:
+    a, b = Talker(broker.port, "a"), Talker(broker.port, "b")
+    a.link.start()
+    b.link.start()
+    await until(lambda: a.link.is_up and b.link.is_up, "both up")
+    await asyncio.sleep(0.1)
+    for number in range(200):
+        assert a.link.publish("t/x", b"%d" % number)
+    await until(lambda: len(b.heard) == 200, "all heard")
+    assert [payload for _, payload in b.heard] == [b"%d" % n for n in range(200)]
+    await a.link.stop()
+    await b.link.stop()
+
+
+async def test_it_comes_back_after_the_broker_was_killed(broker: Mosquitto) -> None:
+    talker = Talker(broker.port, "a")
+    talker.link.start()
+    await until(lambda: talker.link.is_up, "up")
+    broker.kill()
+    await until(lambda: not talker.link.is_up, "down")
+    assert talker.reasons
+    assert not talker.link.publish("t/x", b"nobody")
+    await asyncio.sleep(0.5)
+    broker.start()
+    await until(lambda: talker.link.is_up, "up again")
+    assert talker.ups == 2
+    await talker.link.stop()
+
+
+async def test_the_last_will_is_made_anew_for_every_session(broker: Mosquitto) -> None:
+    listener = Talker(broker.port, "listener")
+    listener.link.start()
+    await until(lambda: listener.link.is_up, "listener up")
+    wills = iter([b"first will", b"second will"])
+    dying = Talker(broker.port, "dying", will=("t/will", lambda: next(wills)))
+    dying.link.start()
+    await until(lambda: dying.link.is_up, "dying up")
+    dying.link._hooked.shutdown(2)
+    await until(lambda: ("t/will", b"first will") in listener.heard, "the will")
+    await until(lambda: dying.ups == 2, "up again")
+    await dying.link.stop()
+    await listener.link.stop()
+
+
+async def test_a_port_where_nobody_listens_is_tried_quietly_and_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    talker = Talker(free_port(), "a")
+    talker.link.start()
+    await asyncio.sleep(1.0)
+    assert not talker.link.is_up
+    said = [record for record in caplog.records if "no connection" in record.message]
+    assert len(said) == 1, "said once, not with every try"
+    await talker.link.stop()
+    await talker.link.stop()
+
+
+def test_back_off_starts_quickly_and_is_bounded() -> None:
+    assert reconnect_delay(0, least_s=0.5, most_s=10, roll=1.0) == 0.5
+    assert reconnect_delay(3, least_s=0.5, most_s=10, roll=1.0) == 4.0
+    assert reconnect_delay(99, least_s=0.5, most_s=10, roll=1.0) == 10.0
+    assert 0 < reconnect_delay(99, least_s=0.5, most_s=10, roll=0.0) <= 1.0

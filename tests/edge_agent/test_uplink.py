@@ -1,0 +1,266 @@
+"""The uplink on a link that the test holds in its hands, with a real spool."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from contracts.batch import Lane, Statement, decode_batch
+from contracts.envelope import Type, open_envelope, seal
+from contracts.keys import Signer, Verifier
+from contracts.messages import Ask, Time
+from contracts.receipt import Receipt
+from contracts.topics import TYPES, Channel, parse, topic
+from edge_agent.clock import AnchorClock
+from edge_agent.delivery import Delivery
+from edge_agent.seal import Sealed
+from edge_agent.spool import Commit, EpochRow
+from edge_agent.spool_thread import SpoolThread
+from edge_agent.uplink import Uplink
+from tests.edge_agent.chains import BOOT, SIGNER, Clock, new_chain, seal_data
+
+GATEWAY = SIGNER.public.gateway_id
+COLLECTOR = Signer.from_seed(b"c" * 32)
+STRANGER = Signer.from_seed(b"s" * 32)
+
+
+class HeldLink:
+    """A link that keeps what is published; the test brings it up and down and speaks on it."""
+
+    def __init__(self) -> None:
+        self.on_up: Callable[[], None] = lambda: None
+        self.on_down: Callable[[str], None] = lambda reason: None
+        self.on_message: Callable[[str, bytes], None] = lambda topic, payload: None
+        self.is_up = False
+        self.sent: list[tuple[Channel, bytes]] = []
+
+    def start(self) -> None:
+        pass
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        if self.is_up:
+            self.sent.append((parse(topic).channel, payload))
+        return self.is_up
+
+    async def stop(self, farewell: tuple[str, bytes] | None = None) -> None:
+        self.is_up = False
+
+    def up(self) -> None:
+        self.is_up = True
+        self.on_up()
+
+    def down(self) -> None:
+        self.is_up = False
+        self.on_down("cut by the test")
+
+
+class Bench:
+    def __init__(self, path: Path) -> None:
+        self.clock = Clock()
+        self.link = HeldLink()
+        self.spool = SpoolThread(path / "spool.db", quota_bytes=1 << 30, reserve_bytes=0)
+        self.delivery = Delivery(GATEWAY)
+        self.chain = new_chain(self.clock)
+        self.anchor_clock = AnchorClock(monotonic=self.clock, discipline=lambda: (False, None))
+        self.uplink = Uplink(
+            link=self.link,
+            delivery=self.delivery,
+            spool=self.spool,
+            signer=SIGNER,
+            collector_keys={COLLECTOR.key_id: Verifier(COLLECTOR.public)},
+            clock=self.anchor_clock,
+            monotonic=self.clock,
+            chain=lambda: self.chain,
+            statement=lambda: Statement(mono_us=self.clock(), events=()),
+            catalogue=lambda: (b"\xca" * 32, b"the catalogue"),
+            version="test",
+            backlog_share=0.5,
+            memory={},
+        )
+
+    async def open(self) -> None:
+        await self.spool.open()
+        row = EpochRow(
+            no=1,
+            epoch=self.chain.epoch,
+            reason="first",
+            boot_id=BOOT.boot_id,
+            boot_counter=BOOT.counter,
+            started_us=0,
+            started_uptime_s=0,
+        )
+        self.delivery.add_epoch(row)
+        await self.spool.run(lambda spool: spool.begin_epoch(row))
+        self.uplink.start()
+
+    async def seal(self, lane: Lane = Lane.DATA) -> Sealed:
+        self.clock.pass_s(2)
+        if lane is Lane.DATA:
+            sealed = seal_data(self.chain, self.clock)
+        else:
+            sealed = self.chain.seal(Lane.ALARM, sealed_us=self.clock())
+        self.delivery.sealed(1, lane, self.chain.head(lane))
+        await self.spool.run(lambda spool: spool.commit(Commit(epoch_no=1, batches=[sealed])))
+        self.uplink.offer(1, sealed)
+        return sealed
+
+    async def settle(self) -> None:
+        for _ in range(20):
+            await self.spool.run(lambda spool: None)
+            await asyncio.sleep(0)
+
+    def batches(self) -> list[tuple[Lane, int]]:
+        found = []
+        for channel, payload in self.link.sent:
+            if channel in (Channel.ALARM, Channel.DATA):
+                body = open_envelope(payload, TYPES[channel], {SIGNER.key_id: Verifier(SIGNER.public)}).body
+                header = decode_batch(body, TYPES[channel]).header
+                found.append((header.lane, header.seq))
+        return found
+
+    def receipt(
+        self, sealed: Sealed, *, serial: int = 1, digest: bytes | None = None, wanted: tuple[bytes, ...] = ()
+    ) -> Receipt:
+        return Receipt(
+            gateway=GATEWAY,
+            collector_epoch=b"collect1",
+            collector_since_us=1,
+            serial=serial,
+            epoch=self.chain.epoch,
+            lane=sealed.lane,
+            contiguous=sealed.seq,
+            digest=digest or sealed.digest,
+            wanted=wanted,
+        )
+
+    async def hear(self, receipt: Receipt, signer: Signer = COLLECTOR) -> None:
+        envelope, _ = seal(Type.RECEIPT, receipt.to_body(), signer)
+        self.link.on_message(topic(GATEWAY, Channel.RECEIPT), envelope)
+        await self.settle()
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    bench = Bench(tmp_path)
+    await bench.open()
+    yield bench
+    await bench.uplink.stop()
+    await bench.spool.close()
+
+
+async def test_after_an_outage_alarms_come_first_then_now_then_history(bench: Bench) -> None:
+    for _ in range(3):
+        await bench.seal()
+    await bench.seal(Lane.ALARM)
+    await bench.seal()
+    bench.link.up()
+    await bench.settle()
+    assert [channel for channel, _ in bench.link.sent][:3] == [Channel.STATUS, Channel.ASK, Channel.CATALOGUE]
+    assert bench.batches() == [(Lane.ALARM, 1), (Lane.DATA, 4), (Lane.DATA, 1), (Lane.DATA, 2), (Lane.DATA, 3)]
+
+
+async def test_what_is_sealed_while_the_link_is_up_goes_at_once_and_once(bench: Bench) -> None:
+    bench.link.up()
+    await bench.settle()
+    await bench.seal()
+    assert bench.batches() == [(Lane.DATA, 1)]
+    await bench.settle()
+    assert bench.batches() == [(Lane.DATA, 1)]
+
+
+async def test_without_a_receipt_everything_is_sent_again_after_a_reconnect(bench: Bench) -> None:
+    bench.link.up()
+    sealed = await bench.seal()
+    await bench.settle()
+    bench.link.down()
+    bench.link.up()
+    await bench.settle()
+    assert bench.batches() == [(Lane.DATA, 1), (Lane.DATA, 1)]
+    await bench.hear(bench.receipt(sealed))
+    bench.link.down()
+    bench.link.up()
+    await bench.settle()
+    assert len(bench.batches()) == 2
+
+
+async def test_a_receipt_with_another_digest_releases_nothing(bench: Bench) -> None:
+    bench.link.up()
+    first = await bench.seal()
+    await bench.seal()
+    await bench.hear(bench.receipt(first, digest=b"\x13" * 32))
+    assert bench.delivery.backlog().data_batches == 2
+    assert bench.uplink.counts["receipts_ignored"] == 1
+
+
+async def test_a_receipt_by_a_stranger_releases_nothing(bench: Bench) -> None:
+    bench.link.up()
+    sealed = await bench.seal()
+    await bench.hear(bench.receipt(sealed), STRANGER)
+    assert bench.delivery.backlog().data_batches == 1
+    await bench.hear(bench.receipt(sealed))
+    assert bench.delivery.backlog().data_batches == 0
+
+
+async def test_a_wanted_catalogue_is_sent_again(bench: Bench) -> None:
+    hash = b"\x77" * 32
+    await bench.spool.run(lambda spool: spool.commit(Commit(epoch_no=1, catalogue=(hash, b"an older catalogue"))))
+    bench.link.up()
+    sealed = await bench.seal()
+    await bench.hear(bench.receipt(sealed, wanted=(hash,)))
+    assert (Channel.CATALOGUE, b"an older catalogue") in bench.link.sent
+
+
+async def test_history_keeps_to_its_share_and_goes_on_with_each_receipt(bench: Bench) -> None:
+    sealed = [await bench.seal() for _ in range(40)]
+    bench.delivery._window = 8 * len(sealed[0].envelope)
+    bench.link.up()
+    await bench.settle()
+    first_round = len(bench.batches())
+    assert first_round < 12
+    await bench.hear(bench.receipt(sealed[3]))
+    assert len(bench.batches()) > first_round
+
+
+async def test_the_collectors_time_counts_only_against_the_nonce_of_the_ask(bench: Bench) -> None:
+    bench.link.up()
+    asked = next(payload for channel, payload in bench.link.sent if channel is Channel.ASK)
+    ask = Ask.from_body(open_envelope(asked, Type.ASK, {SIGNER.key_id: Verifier(SIGNER.public)}).body)
+    bench.clock.pass_s(0.05)
+
+    def answer(nonce: bytes) -> None:
+        time = Time(gateway=GATEWAY, nonce=nonce, wall_us=1_900_000_000_000_000)
+        bench.link.on_message(topic(GATEWAY, Channel.TIME), seal(Type.TIME, time.to_body(), COLLECTOR)[0])
+
+    answer(b"\x00" * 16)
+    assert bench.anchor_clock.anchor().state.value != "collector"
+    answer(ask.nonce)
+    anchor = bench.anchor_clock.anchor()
+    assert anchor.state.value == "collector"
+    assert anchor.wall_us == 1_900_000_000_000_000 + 25_000
+    answer(ask.nonce)
+    assert bench.uplink.counts["receipts_ignored"] == 2, "a nonce answers once"
+
+
+async def test_a_restored_collector_is_given_everything_again(bench: Bench) -> None:
+    bench.link.up()
+    sealed = [await bench.seal() for _ in range(4)]
+    await bench.hear(bench.receipt(sealed[3]))
+    assert bench.delivery.backlog().data_batches == 0
+    restored = bench.receipt(sealed[1])
+    restored = Receipt(
+        gateway=GATEWAY,
+        collector_epoch=b"collect2",
+        collector_since_us=2,
+        serial=1,
+        epoch=restored.epoch,
+        lane=Lane.DATA,
+        contiguous=2,
+        digest=sealed[1].digest,
+    )
+    before = len(bench.batches())
+    await bench.hear(restored)
+    assert bench.batches()[before:] == [(Lane.DATA, 3), (Lane.DATA, 4)]
+    assert [channel for channel, _ in bench.link.sent].count(Channel.ASK) == 2
