@@ -8,7 +8,7 @@ STAMP := $(VENV)/.made-from-lock
 ROOMS := contracts rules drivers edge_agent collector simulators
 
 # Modules whose output is committed; each takes --check and fails when the file is behind its source.
-GENERATED_CHECKS := rules.diagram
+GENERATED_CHECKS := rules.diagram edge_agent.config
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-ci check format bench assets lock clean
@@ -61,7 +61,7 @@ lock: ## make the lock files again after a change of dependencies
 	env -u PIP_FIND_LINKS $(COMPILE) --extra assets --output-file requirements-assets.lock pyproject.toml
 
 clean: ## remove what tools made, except the virtual environment
-	rm -rf build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache demo-data
+	rm -rf build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache .demo
 
 $(STAMP): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here; install Python 3.11 or newer (Debian: apt-get install python3)." >&2; exit 1; }

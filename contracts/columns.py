@@ -171,6 +171,10 @@ def decode_block(raw: Any, kinds: Sequence[str], sealed_us: int) -> Columns:
     n_int = width - n_f32 - n_f64
     if runs is None:
         int_list = _ints(ints, n_int * ticks, number)
+        if ticks == 1 and 0 < n_int == width and singles is None and doubles is None:
+            if max(int_list) > MAX_COUNT or min(int_list) < -MAX_COUNT:
+                raise PayloadError(f"block {number}: a count is beyond 62 bits")
+            return Columns(number, times, [[value] for value in int_list], None)
         f32_list = _floats(singles, "f", n_f32 * ticks, number)
         f64_list = _floats(doubles, "d", n_f64 * ticks, number)
         values: list[list[Any]] = []

@@ -407,6 +407,8 @@ class Agent:
 
     def _seal_data(self) -> None:
         assert self.keeper is not None
+        # A data batch carries the alarm state too: no event may be left behind by the state it made.
+        self._seal_alarms()
         if self._kept_catalogue != self._catalogue[0]:
             self._keep_catalogue()
         loop = asyncio.get_running_loop()
@@ -455,7 +457,7 @@ class Agent:
 
     def note(self, kind: str, text: str) -> None:
         """Puts a line into the next data batch."""
-        self._notes.append(Note(mono_us=monotonic_us(), kind=kind, text=text[:1000]))
+        self._notes.append(Note(mono_us=monotonic_us(), kind=kind, text=text.encode()[:1000].decode(errors="ignore")))
 
     def health(self) -> tuple[HealthRecord, ...]:
         """Returns all that is known of ports, devices, spool, link and machine."""

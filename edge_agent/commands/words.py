@@ -63,8 +63,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "reason": ("reason", "缘由"),
     "verified": ("every batch is signed by this gateway and no chain is broken", "所有批次签名有效，链条完整"),
     "false": ("this spool does not verify", "校验未通过"),
-    "released": ("released after receipt", "凭回执已释放"),
-    "lost": ("lost, with a signed record", "已丢失，有签名记录"),
+    "released": ("released", "已释放"),
+    "lost": ("lost, recorded", "丢失有记录"),
     "read by itself": ("no agent runs; the ports were opened for this reading", "采集程序未运行，已直接打开端口读取"),
 }
 

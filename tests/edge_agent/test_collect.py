@@ -65,16 +65,13 @@ def test_parts_together_are_everything_in_order(ticks: list[tuple[int, int, int 
     kept = collector()
     came = fill(kept, ticks)
     joined: dict[int, list[Any]] = {}
-    for part in kept.take_parts(SEALED, limit=limit):
+    while kept.readings:
+        part = kept.take(SEALED, limit=limit)
         # each of the three blocks gives a row at least, even where the limit has no place for it
         assert 0 < part.readings <= limit + 3 * 2
         for number, rows in unpacked(part).items():
             joined.setdefault(number, []).extend(rows)
     assert joined == came
-
-
-def test_nothing_waits_no_parts() -> None:
-    assert list(collector().take_parts(SEALED)) == []
 
 
 def test_when_sealing_stalls_the_oldest_go_and_are_counted() -> None:

@@ -455,7 +455,9 @@ def test_the_short_way_says_what_the_long_way_says(
 @given(LIMITS, ROWS)
 def test_the_statement_is_what_the_events_add_up_to(limits: list[Any], rows: list[Any]) -> None:
     judge = judge_of(point("a/p", *limits), point("b/p", *limits), at=0)
-    now, standing, ids = 0, {}, set()
+    now = 0
+    standing: dict[tuple[str, str], AlarmEvent] = {}
+    ids: set[bytes] = set()
     for seconds, *readings in rows:
         now += seconds * S
         for event in judge.judge_row(0, now, [v for v, _ in readings], [c for _, c in readings], now):
