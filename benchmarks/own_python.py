@@ -13,7 +13,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-_NOT_NEEDED = shutil.ignore_patterns("site-packages", "test", "tests", "__pycache__", "idlelib", "tkinter", "config-*")
+# Compiled files come along: a first run that compiles everything in memory would look bigger than it is.
+_NOT_NEEDED = shutil.ignore_patterns("site-packages", "test", "tests", "idlelib", "tkinter", "config-*")
 #: everything that an edge install brings, by what it is called in site-packages
 PACKAGES = (
     *("annotated_types", "apsw", "_cffi_backend*", "cffi", "cryptography", "msgpack", "paho", "pydantic"),

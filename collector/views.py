@@ -23,6 +23,8 @@ class GatewayView:
     liveness: str
     #: seconds since the newest verified thing arrived; None when nothing ever did
     silent_for_s: float | None
+    #: seconds of silence after which the page, too, calls the gateway silent; None when not known
+    silent_after_s: float | None = None
     points: int
     points_silent: int
     #: batches known to exist (by heads seen) and not here yet
@@ -63,6 +65,8 @@ class PointView:
     sampled_us: int | None
     age_s: float | None
     is_stale: bool
+    #: seconds after which the page, too, calls the point unknown when it hears nothing; None when not known
+    longest_silence_s: float | None = None
     #: last sample that had a number, shown only with its own age
     last_value: float | None
     last_value_us: int | None

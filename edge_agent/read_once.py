@@ -24,18 +24,27 @@ _NO_ANSWER = frozenset({NO_REPLY, NOT_ASKED, CONNECT_FAILED, PORT_CLOSED})
 _Row = tuple[list[int | float | None], list[int], int]
 
 
-async def read_once(plan: Plan, make_port: Callable[[PortPlan], BusPort]) -> list[Tick]:
+#: id of a device, and what the line says of a read that failed
+_Tell = Callable[[str, str], object]
+
+
+async def read_once(
+    plan: Plan, make_port: Callable[[PortPlan], BusPort], tell: _Tell = lambda device, detail: None
+) -> list[Tick]:
     """Returns one row per block, in the order of the plan.
 
     Args:
         plan: what to read.
         make_port: plan of a port -> port, closed.
+        tell: called for each failed read that has more to say than its quality code does.
     """
-    shots = await asyncio.gather(*(_read_port(plan, number, make_port) for number in range(len(plan.ports))))
+    shots = await asyncio.gather(*(_read_port(plan, number, make_port, tell) for number in range(len(plan.ports))))
     return sorted((tick for shot in shots for tick in shot), key=lambda tick: tick[0])
 
 
-async def _read_port(plan: Plan, number: int, make_port: Callable[[PortPlan], BusPort]) -> list[Tick]:
+async def _read_port(
+    plan: Plan, number: int, make_port: Callable[[PortPlan], BusPort], tell: _Tell
+) -> list[Tick]:
     numbers = [place for place, block in enumerate(plan.blocks) if plan.devices[block.device].port == number]
     if not numbers:
         return []
@@ -52,7 +61,7 @@ async def _read_port(plan: Plan, number: int, make_port: Callable[[PortPlan], Bu
                 width = len(block.points)
                 ticks.append((place, ticks[-1][1], [None] * width, [NOT_ASKED] * width))
                 continue
-            values, codes, at_us = await _read_block(port, device, block.read)
+            values, codes, at_us = await _read_block(port, device, block.read, tell)
             ticks.append((place, at_us, values, codes))
             if set(codes) <= _NO_ANSWER:
                 silent.add(block.device)
@@ -61,8 +70,10 @@ async def _read_port(plan: Plan, number: int, make_port: Callable[[PortPlan], Bu
         await port.close()
 
 
-async def _read_block(port: BusPort, device: DevicePlan, read: BlockRead) -> _Row:
+async def _read_block(port: BusPort, device: DevicePlan, read: BlockRead, tell: _Tell) -> _Row:
     result = await port.read(_request(device, read))
+    if result.words is None and result.detail:
+        tell(device.id, result.detail)
     parts = split(read) if result.code == ILLEGAL_ADDRESS else ()
     if not parts:
         values, codes = _decode(read, result)

@@ -22,7 +22,7 @@ def run(options: argparse.Namespace, words: Words) -> int:
         readings = ask(state_dir(options) / CONTROL, "latest")["readings"]
     except NotRunningError:
         print(words["read by itself"], file=sys.stderr)
-        readings = _from_ports(options)
+        readings = _from_ports(options, words)
     if options.json:
         print(as_json(readings))
         return 0
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace, words: Words) -> int:
     return 0
 
 
-def _from_ports(options: argparse.Namespace) -> list[dict[str, Any]]:
+def _from_ports(options: argparse.Namespace, words: Words) -> list[dict[str, Any]]:
     from drivers.port import monotonic_us
     from edge_agent.compile import compile_site
     from edge_agent.ports import make_port
@@ -41,8 +41,11 @@ def _from_ports(options: argparse.Namespace) -> list[dict[str, Any]]:
 
     compiled = compile_site(config_path(options))
     for line in compiled.warnings:
-        print(line, file=sys.stderr)
-    ticks = asyncio.run(read_once(compiled.plan, make_port))
+        print(f"{words['warning']}: {line}", file=sys.stderr)
+    details: dict[tuple[str, str], None] = {}
+    ticks = asyncio.run(read_once(compiled.plan, make_port, lambda *told: details.setdefault(told)))
+    for device, detail in details:
+        print(f"{device}: {detail}", file=sys.stderr)
     return describe(compiled.plan, ticks, monotonic_us())
 
 

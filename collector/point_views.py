@@ -1,0 +1,117 @@
+"""From a row of ``latest`` to what is shown: value, unit, quality in words, age.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from collector.trend import scaled
+from collector.views import PointView
+from contracts.catalogue import Catalogue, CataloguePoint
+from contracts.quality import CODES, quality_of
+from contracts.units import UNITS
+
+#: a clock that is off by more than this is not used for ages (us)
+_BELIEVED_US = 60_000_000
+
+
+class Silence:
+    """How ages are told apart from clocks."""
+
+    @staticmethod
+    def offset(bound_us: int | None, offset_us: int | None, live_us: int | None) -> int | None:
+        """Returns the offset for the ages of one boot.
+
+        A boot that has asked live is bounded by our own clock; where its own clock says
+        something far from that, ours counts.
+        """
+        if offset_us is None or bound_us is None:
+            return bound_us
+        if live_us is not None and abs(bound_us - offset_us) > _BELIEVED_US:
+            return bound_us
+        return offset_us
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """What the intervals of one gateway say now."""
+
+    now_us: int
+    #: between two sealings, us
+    seal_us: int
+    #: of nothing arriving, s
+    silent_after_s: float
+    gateway_silent: bool
+    #: boot number -> offset for ages
+    offsets: Mapping[int, int | None]
+
+
+def show_point(
+    gateway: str,
+    catalogue: Catalogue,
+    point: CataloguePoint,
+    row: tuple[Any, ...] | None,
+    timing: Timing,
+    alarm: str | None,
+) -> PointView:
+    """Returns one point with its latest sample; ``row`` is of ``collector.queries``, None if there is none."""
+    unit = UNITS[point.unit]
+    value, shown, code, wall_us, age_s = None, "", 0, None, None
+    number, number_wall_us = None, None
+    if row is not None:
+        _, boot_no, mono_us, wall_us, code, raw, kind, step, raw_number, number_wall_us, n_kind, n_step, *units = row
+        value = scaled(raw, Fraction(step) if kind == "int" else None)
+        if raw_number is not None and units[1] == point.unit:
+            number = scaled(raw_number, Fraction(n_step) if n_kind == "int" else None)
+        else:
+            number_wall_us = None
+        shown = "" if value is None else show_number(value, Fraction(step) if kind == "int" else None)
+        offset_us = timing.offsets.get(boot_no)
+        age_s = max(0.0, (timing.now_us - (wall_us if offset_us is None else mono_us + offset_us)) / 1e6)
+        if units[0] != point.unit:
+            # The newest sample is of another unit than the catalogue now says: not this point's value.
+            value, shown = None, ""
+    limit_s = point.longest_silence_ms / 1e3 + timing.seal_us / 1e6
+    is_stale = age_s is None or age_s > limit_s
+    known = CODES.get(code)
+    return PointView(
+        gateway=gateway,
+        key=point.key,
+        device=catalogue.devices[point.device].id,
+        quantity=point.quantity,
+        unit=point.unit,
+        unit_en=unit.en,
+        unit_zh=unit.zh,
+        en=point.en,
+        zh=point.zh,
+        value=None if is_stale else value,
+        shown="" if is_stale else shown,
+        code=code,
+        quality="unknown" if is_stale else quality_of(code).value,
+        reason_en=known.en if known and row is not None else "",
+        reason_zh=known.zh if known and row is not None else "",
+        sampled_us=wall_us,
+        age_s=age_s,
+        is_stale=is_stale,
+        longest_silence_s=limit_s,
+        last_value=number,
+        last_value_us=number_wall_us,
+        low=point.low,
+        high=point.high,
+        limits=[(item.value, item.direction, item.severity, item.en, item.zh) for item in point.limits],
+        alarm=alarm,
+    )
+
+
+def show_number(value: float, step: Fraction | None) -> str:
+    """Returns a number as it is shown: as fine as the point's resolution, or five digits for floats."""
+    if step is None:
+        size = abs(value)
+        places = 4 if size < 10 else 3 if size < 100 else 2 if size < 1000 else 1
+        return f"{value:.{places}f}"
+    places = 0
+    while places < 9 and (step * 10**places).denominator != 1:
+        places += 1
+    return f"{value:.{places}f}"

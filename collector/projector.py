@@ -1,0 +1,337 @@
+"""Evidence into projections: one way, used by the store, by ``rebuild`` and by ``verify``.
+
+A :class:`Projector` works inside somebody else's transaction on somebody else's connection.
+It is told of verified batches only, each exactly once, in any order.  It keeps the ledgers
+of recently touched chains in memory; after a rolled back transaction it must be forgotten
+(:meth:`Projector.forget`).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from collector.alarm_log import apply_event
+from collector.chain import EMPTY, Entry, Ledger, add, add_next, cover
+from collector.identities import Boot, Identities
+from collector.project import Form, Gathering, Place, read_form
+from contracts.batch import AlarmEvent, Batch, Header, HealthRecord, Lane, LossRecord, Origin
+from contracts.catalogue import Catalogue
+from contracts.columns import Columns
+
+#: ledgers kept in memory
+MAX_CHAINS = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """One evidence row, as far as the projections care."""
+
+    evidence_id: int
+    gateway_no: int
+    epoch_no: int
+    digest: bytes
+    boot: Boot
+    offset_us: int
+    arrived_us: int
+    #: monotonic us of the oldest and newest sample
+    first_us: int
+    last_us: int
+
+
+@dataclass(slots=True)
+class ChainState:
+    """The row of one chain while a transaction runs."""
+
+    ledger: Ledger = EMPTY
+    known: int = 0
+    batches: int = 0
+    readings: int = 0
+    first_sample_us: int | None = None
+    last_sample_us: int | None = None
+    #: newest batch added in order: (seq, digest), so that the next one needs no look-up
+    tail: tuple[int, bytes] | None = None
+
+
+@dataclass(slots=True)
+class Touched:
+    """What a transaction changed."""
+
+    chains: set[tuple[int, int]]
+    points: list[tuple[int, str]]
+    alarms: set[bytes]
+
+
+class Projector:
+    """Applies batches to every projection."""
+
+    def __init__(self, connection: sqlite3.Connection, identities: Identities) -> None:
+        self._db = connection
+        self._identities = identities
+        self._chains: dict[tuple[int, int], ChainState] = {}
+        self._forms: dict[int, Form] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self._gathering = Gathering()
+        self._dirty: set[tuple[int, int]] = set()
+        self._alarms: set[bytes] = set()
+        self._epochs: dict[int, tuple[int, int, int, int]] = {}
+
+    def forget(self) -> None:
+        """Drops everything held in memory, after a rollback."""
+        self._chains.clear()
+        self._forms.clear()
+        self._begin()
+
+    def chain(self, epoch_no: int, lane: int) -> ChainState:
+        """Returns the state of a chain; an empty one when there is none yet."""
+        state = self._chains.get((epoch_no, lane))
+        if state is None:
+            if len(self._chains) >= MAX_CHAINS:
+                self._chains = {key: held for key, held in self._chains.items() if key in self._dirty}
+            state = self._chains[epoch_no, lane] = self._read_chain(epoch_no, lane)
+        return state
+
+    def _read_chain(self, epoch_no: int, lane: int) -> ChainState:
+        row = self._db.execute(
+            "SELECT ranges, forks, breaks, known, batches, readings, first_sample_us, last_sample_us"
+            " FROM chain WHERE epoch_no=? AND lane=?",
+            (epoch_no, lane),
+        ).fetchone()
+        if row is None:
+            return ChainState()
+        return ChainState(Ledger.from_text(*row[:3]), *row[3:])
+
+    def seed_chain(self, epoch_no: int, lane: int, state: ChainState) -> None:
+        """Begins a chain where a checkpoint stands for everything before."""
+        self._chains[epoch_no, lane] = state
+        self._dirty.add((epoch_no, lane))
+
+    # ---- one batch --------------------------------------------------------------------------
+
+    def apply(
+        self, facts: Facts, batch: Batch, columns: Sequence[Columns], catalogue: tuple[int, Catalogue] | None
+    ) -> None:
+        """Projects one batch; ``catalogue`` is (number, content), None when there are no blocks."""
+        header = batch.header
+        self._seen(facts, header)
+        state = self._add_to_chain(facts, header)
+        if columns and catalogue is not None:
+            self._gathering.add(
+                self.form(facts.gateway_no, *catalogue),
+                Place(facts.boot.rank, facts.boot.no, facts.offset_us),
+                columns,
+            )
+            first, last = facts.first_us + facts.offset_us, facts.last_us + facts.offset_us
+            state.readings += header.readings
+            state.first_sample_us = first if state.first_sample_us is None else min(first, state.first_sample_us)
+            state.last_sample_us = last if state.last_sample_us is None else max(last, state.last_sample_us)
+        self._apply_sections(facts, batch)
+
+    def apply_early(self, facts: Facts, batch: Batch) -> None:
+        """Projects what a batch says for itself while its blocks wait for their catalogue.
+
+        It is not yet accounted for in its chain; :meth:`apply` comes later.
+        """
+        self._apply_sections(facts, batch)
+
+    def refuse(self, facts: Facts, header: Header) -> None:
+        """Accounts for a batch whose content does not decode; nothing of it is projected."""
+        self._seen(facts, header)
+        self._add_to_chain(facts, header)
+
+    def form(self, gateway_no: int, catalogue_no: int, catalogue: Catalogue) -> Form:
+        """Returns the points of a catalogue."""
+        form = self._forms.get(catalogue_no)
+        if form is None:
+            form = self._forms[catalogue_no] = read_form(self._db, gateway_no, catalogue)
+        return form
+
+    def _apply_sections(self, facts: Facts, batch: Batch) -> None:
+        for event in batch.events:
+            self._apply_event(facts, event, facts.evidence_id)
+        if batch.statement is not None:
+            for event in batch.statement.events:
+                self._apply_event(facts, event, None)
+        for record in batch.health:
+            self._apply_health(facts, record)
+        for loss in batch.losses:
+            self._apply_loss(facts, loss)
+
+    def _apply_event(self, facts: Facts, event: AlarmEvent, evidence_id: int | None) -> None:
+        boot, offset_us = facts.boot, facts.offset_us
+        if event.boot_id != boot.boot_id:
+            boot = self._identities.boot_named(facts.gateway_no, event.boot_id)
+            known = boot.clock.offset_us
+            # An unknown boot lies before this one: its times are shown as of this boot's start.
+            offset_us = known if known is not None else facts.offset_us - event.judged_us
+        if apply_event(
+            self._db,
+            event,
+            gateway_no=facts.gateway_no,
+            rank=boot.rank,
+            boot_no=boot.no,
+            offset_us=offset_us,
+            evidence_id=evidence_id,
+        ):
+            self._alarms.add(event.raised_by)
+
+    def apply_statement(self, facts: Facts, events: Sequence[AlarmEvent]) -> bool:
+        """Takes the statement of an ask; returns whether it told anything new."""
+        before = len(self._alarms)
+        for event in events:
+            self._apply_event(facts, event, None)
+        return len(self._alarms) != before
+
+    def _apply_health(self, facts: Facts, record: HealthRecord) -> None:
+        text = json.dumps(dict(record.facts), ensure_ascii=False, separators=(",", ":"))
+        self._db.execute(
+            _HEALTH,
+            (
+                facts.gateway_no,
+                record.subject,
+                facts.boot.rank,
+                facts.boot.no,
+                record.mono_us,
+                record.mono_us + facts.offset_us,
+                text,
+            ),
+        )
+
+    def _apply_loss(self, facts: Facts, loss: LossRecord) -> None:
+        epoch_no = self._identities.epoch_no(facts.gateway_no, loss.epoch)
+        lane = int(loss.lane)
+        self._db.execute(
+            "INSERT INTO loss(epoch_no, lane, first, last, digest, readings, cause, evidence_id)"
+            " VALUES(?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+            (epoch_no, lane, loss.first, loss.last, loss.digest, loss.readings, loss.cause, facts.evidence_id),
+        )
+        state = self.chain(epoch_no, lane)
+        state.ledger = cover(state.ledger, loss.first, loss.last, lambda seq: self.entries(epoch_no, lane, seq))
+        state.tail = None
+        self._dirty.add((epoch_no, lane))
+
+    # ---- chains -----------------------------------------------------------------------------
+
+    def _add_to_chain(self, facts: Facts, header: Header) -> ChainState:
+        lane, seq = int(header.lane), header.seq
+        state = self.chain(facts.epoch_no, lane)
+        ledger = None
+        if state.tail == (seq - 1, header.previous):
+            ledger = add_next(state.ledger, seq)
+        if ledger is None:
+            ledger = add(state.ledger, seq, lambda at: self.entries(facts.epoch_no, lane, at))
+        state.ledger = ledger
+        if ledger.newest == seq:
+            state.tail = (seq, facts.digest)
+        state.batches += 1
+        self._dirty.add((facts.epoch_no, lane))
+        if header.other.seq:
+            other = self.chain(facts.epoch_no, 1 - lane)
+            if header.other.seq > other.known:
+                other.known = header.other.seq
+                self._dirty.add((facts.epoch_no, 1 - lane))
+        return state
+
+    def entries(self, epoch_no: int, lane: int, seq: int) -> list[Entry]:
+        """Returns everything that speaks for one seq; waiting batches do not yet."""
+        batches = self._db.execute(
+            "SELECT digest, previous FROM evidence WHERE epoch_no=? AND lane=? AND seq=? AND state<>1",
+            (epoch_no, lane, seq),
+        )
+        found = [Entry(digest, previous) for digest, previous in batches]
+        losses = self._db.execute(
+            "SELECT digest FROM loss WHERE epoch_no=? AND lane=? AND last=?", (epoch_no, lane, seq)
+        )
+        pruned = self._db.execute(
+            "SELECT digest FROM checkpoint WHERE epoch_no=? AND lane=? AND seq=?", (epoch_no, lane, seq)
+        )
+        return found + [Entry(digest, None) for (digest,) in (*losses, *pruned)]
+
+    def _seen(self, facts: Facts, header: Header) -> None:
+        is_volatile = int(header.origin is Origin.VOLATILE)
+        held = self._epochs.get(facts.epoch_no)
+        first = facts.arrived_us if held is None else min(held[1], facts.arrived_us)
+        last = facts.arrived_us if held is None else max(held[2], facts.arrived_us)
+        self._epochs[facts.epoch_no] = (facts.boot.no, first, last, max(is_volatile, held[3] if held else 0))
+        genesis = header.genesis
+        if genesis is None:
+            return
+        parent = genesis.parent
+        self._write_epoch(facts.epoch_no)
+        self._db.execute(
+            "UPDATE epoch SET version=?, reason=?, parent=?, parent_alarm_seq=?, parent_data_seq=? WHERE epoch_no=?",
+            (genesis.version, genesis.reason)
+            + ((None, None, None) if parent is None else (parent.epoch, parent.alarm.seq, parent.data.seq))
+            + (facts.epoch_no,),
+        )
+
+    def _write_epoch(self, epoch_no: int) -> None:
+        boot_no, first, last, is_volatile = self._epochs[epoch_no]
+        self._db.execute(_EPOCH, (epoch_no, boot_no, is_volatile, first, last))
+
+    # ---- end of a transaction ---------------------------------------------------------------
+
+    def finish(self) -> Touched:
+        """Writes what was gathered; the caller commits."""
+        points = self._gathering.write(self._db)
+        for epoch_no in self._epochs:
+            self._write_epoch(epoch_no)
+        rows = []
+        for epoch_no, lane in self._dirty:
+            state = self._chains[epoch_no, lane]
+            rows.append(
+                (
+                    epoch_no,
+                    lane,
+                    state.ledger.newest,
+                    state.known,
+                    state.batches,
+                    state.readings,
+                    state.first_sample_us,
+                    state.last_sample_us,
+                    *state.ledger.to_text(),
+                )
+            )
+        self._db.executemany(_CHAIN, rows)
+        touched = Touched(self._dirty, points, self._alarms)
+        self._begin()
+        return touched
+
+    @property
+    def dirty(self) -> set[tuple[int, int]]:
+        """The chains that this transaction changed so far."""
+        return self._dirty
+
+
+def lane_name(lane: int) -> str:
+    """Returns ``alarm`` or ``data``."""
+    return Lane(lane).name.lower()
+
+
+_CHAIN = """
+INSERT INTO chain(epoch_no, lane, newest, known, batches, readings, first_sample_us, last_sample_us,
+                  ranges, forks, breaks)
+VALUES(?,?,?,?,?,?,?,?,?,?,?)
+ON CONFLICT(epoch_no, lane) DO UPDATE SET newest=excluded.newest, known=excluded.known, batches=excluded.batches,
+  readings=excluded.readings, first_sample_us=excluded.first_sample_us, last_sample_us=excluded.last_sample_us,
+  ranges=excluded.ranges, forks=excluded.forks, breaks=excluded.breaks
+"""
+
+_EPOCH = """
+INSERT INTO epoch(epoch_no, boot_no, version, reason, is_volatile, first_arrived_us, last_arrived_us)
+VALUES(?,?,'','',?,?,?)
+ON CONFLICT(epoch_no) DO UPDATE SET is_volatile=max(is_volatile, excluded.is_volatile),
+  first_arrived_us=min(first_arrived_us, excluded.first_arrived_us),
+  last_arrived_us=max(last_arrived_us, excluded.last_arrived_us)
+"""
+
+_HEALTH = """
+INSERT INTO health(gateway_no, subject, rank, boot_no, mono_us, wall_us, facts) VALUES(?,?,?,?,?,?,?)
+ON CONFLICT(gateway_no, subject) DO UPDATE SET rank=excluded.rank, boot_no=excluded.boot_no, mono_us=excluded.mono_us,
+  wall_us=excluded.wall_us, facts=excluded.facts
+WHERE (excluded.rank, excluded.boot_no, excluded.mono_us) > (health.rank, health.boot_no, health.mono_us)
+"""

@@ -1,0 +1,261 @@
+"""The read side: implements ``collector.views.Queries`` on SQLite.
+
+Each thread has its own read-only connection, so a page never waits for the writer.
+Liveness and staleness are computed here when asked, from the intervals that the signed
+catalogue declares and from the sealing interval that the batches show; no flag is stored.
+Ages go by the collector's own clock: a gateway whose clock is wrong hides nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from collector.alarm_views import AlarmReader
+from collector.chain_views import read_chains
+from collector.database import open_reader
+from collector.identities import read_catalogue
+from collector.point_views import Silence, Timing, show_point
+from collector.trend import read_trend
+from collector.views import AlarmView, ChainView, GatewayView, PointView, QuarantineView, Trend
+from contracts.catalogue import Catalogue, CataloguePoint
+
+#: sealing interval where none can be seen yet (us), and its bounds
+_SEAL_US, _SEAL_LOW_US, _SEAL_HIGH_US = 2_000_000, 1_000_000, 120_000_000
+#: no gateway is called silent sooner (s)
+SHORTEST_SILENCE_S = 5.0
+#: fewer batches than this on their way are no backlog worth a word
+BACKLOG_FROM = 5
+CATALOGUES_KEPT = 256
+
+
+class SqliteQueries:
+    """Answers from the database; safe to call from any thread."""
+
+    def __init__(self, path: Path, now_us: Callable[[], int], live: Callable[[], dict[str, float]] = dict) -> None:
+        """Takes the database file, the clock (UTC us) and the running program's own counters."""
+        self._path = path
+        self._now_us = now_us
+        self._live = live
+        self._local = threading.local()
+        self._all: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._catalogues: dict[int, Catalogue] = {}
+
+    def close(self) -> None:
+        """Closes every connection; safe twice."""
+        with self._lock:
+            for db in self._all:
+                db.close()
+            self._all.clear()
+
+    def _db(self) -> sqlite3.Connection:
+        db: sqlite3.Connection | None = getattr(self._local, "db", None)
+        if db is None:
+            db = open_reader(self._path)
+            self._local.db = db
+            with self._lock:
+                self._all.append(db)
+        return db
+
+    def _catalogue(self, db: sqlite3.Connection, number: int, envelope: bytes | None = None) -> Catalogue:
+        found = self._catalogues.get(number)
+        if found is None:
+            if envelope is None:
+                envelope = db.execute("SELECT envelope FROM catalogue WHERE no=?", (number,)).fetchone()[0]
+            found = read_catalogue(envelope)
+            if len(self._catalogues) >= CATALOGUES_KEPT:
+                self._catalogues.clear()
+            self._catalogues[number] = found
+        return found
+
+    # ---- gateways ---------------------------------------------------------------------------
+
+    def gateways(self) -> list[GatewayView]:
+        db, now_us = self._db(), self._now_us()
+        return [self._gateway(db, row, now_us) for row in db.execute(_GATEWAYS).fetchall()]
+
+    def _gateway(self, db: sqlite3.Connection, row: tuple[Any, ...], now_us: int) -> GatewayView:
+        no, id, en, zh, arrived_us, version, clock, catalogue_no, boot_counter = row
+        catalogue = None if catalogue_no is None else self._catalogue(db, catalogue_no)
+        timing = self._timing(db, no, catalogue, arrived_us, now_us)
+        points = [] if catalogue is None else self._points_of(db, no, id, catalogue, timing)
+        silent = sum(1 for point in points if point.is_stale)
+        chains = read_chains(db, id)
+        backlog = sum(last - first + 1 for chain in chains for first, last in chain.missing)
+        backlog += db.execute("SELECT count(*) FROM waiting WHERE gateway_no=?", (no,)).fetchone()[0]
+        newest = max((chain.last_sample_us for chain in chains if chain.last_sample_us is not None), default=None)
+        if not arrived_us:
+            liveness = "never"
+        elif timing.gateway_silent:
+            liveness = "silent"
+        elif silent or backlog >= BACKLOG_FROM:
+            liveness = "degraded"
+        else:
+            liveness = "online"
+        alarms = db.execute("SELECT count(*) FROM alarm WHERE gateway_no=? AND is_over=0", (no,)).fetchone()[0]
+        return GatewayView(
+            id=id,
+            en=en or (catalogue.en if catalogue else ""),
+            zh=zh or (catalogue.zh if catalogue else ""),
+            liveness=liveness,
+            silent_for_s=None if not arrived_us else max(0.0, (now_us - arrived_us) / 1e6),
+            silent_after_s=timing.silent_after_s,
+            points=len(points),
+            points_silent=silent,
+            backlog_batches=backlog,
+            newest_sample_us=newest,
+            clock=clock or "",
+            version=version or "",
+            boot_counter=boot_counter or 0,
+            alarms_active=alarms,
+            health=self._health(db, no, id),
+        )
+
+    def _health(self, db: sqlite3.Connection, no: int, id: str) -> dict[str, dict[str, float | int | str | None]]:
+        facts = {
+            subject: json.loads(text)
+            for subject, text in db.execute("SELECT subject, facts FROM health WHERE gateway_no=? ORDER BY 1", (no,))
+        }
+        identity = AlarmReader.identity_facts(db, no)
+        if identity:
+            facts["identity"] = identity
+        return facts
+
+    def _timing(
+        self, db: sqlite3.Connection, no: int, catalogue: Catalogue | None, arrived_us: int | None, now_us: int
+    ) -> Timing:
+        """Returns what the intervals say about silence now."""
+        sealed = db.execute(_SEALED, (no,)).fetchall()
+        gap = sealed[0][0] - sealed[1][0] if len(sealed) == 2 else _SEAL_US
+        gap = min(max(gap, _SEAL_LOW_US), _SEAL_HIGH_US)
+        shortest = min((block.interval_ms for block in catalogue.blocks), default=0) if catalogue else 0
+        limit_s = max(SHORTEST_SILENCE_S, 3 * max(gap / 1e6, shortest / 1e3))
+        is_silent = not arrived_us or (now_us - arrived_us) / 1e6 > limit_s
+        boots = db.execute("SELECT no, bound_us, offset_us, live_us FROM boot WHERE gateway_no=?", (no,)).fetchall()
+        return Timing(
+            now_us=now_us,
+            seal_us=gap,
+            silent_after_s=limit_s,
+            gateway_silent=is_silent,
+            offsets={boot: Silence.offset(bound, offset, live) for boot, bound, offset, live in boots},
+        )
+
+    # ---- points -----------------------------------------------------------------------------
+
+    def points(self, gateway: str | None = None) -> list[PointView]:
+        db, now_us = self._db(), self._now_us()
+        found: list[PointView] = []
+        for no, id, _, _, arrived_us, _, _, catalogue_no, _ in db.execute(_GATEWAYS).fetchall():
+            if catalogue_no is None or (gateway is not None and id != gateway):
+                continue
+            catalogue = self._catalogue(db, catalogue_no)
+            timing = self._timing(db, no, catalogue, arrived_us, now_us)
+            found += self._points_of(db, no, id, catalogue, timing)
+        return found
+
+    def point(self, gateway: str, key: str) -> PointView | None:
+        return next((point for point in self.points(gateway) if point.key == key), None)
+
+    def _points_of(
+        self, db: sqlite3.Connection, no: int, id: str, catalogue: Catalogue, timing: Timing
+    ) -> list[PointView]:
+        rows = {row[0]: row for row in db.execute(_LATEST, (no,))}
+        alarms: dict[str, str] = {}
+        for key, severity in db.execute("SELECT point, severity FROM alarm WHERE gateway_no=? AND is_over=0", (no,)):
+            alarms[key] = min(severity, alarms.get(key, severity), key=_SEVERITIES.index)
+        return [
+            show_point(id, catalogue, point, rows.get(point.key), timing, alarms.get(point.key))
+            for point in catalogue.points
+        ]
+
+    # ---- the rest ---------------------------------------------------------------------------
+
+    def alarms(self, *, standing_only: bool = True, limit: int = 200) -> list[AlarmView]:
+        return self._alarm_reader().alarms(standing_only=standing_only, limit=limit)
+
+    def alarm(self, id: str) -> AlarmView | None:
+        return self._alarm_reader().alarm(id)
+
+    def _alarm_reader(self) -> AlarmReader:
+        db, now_us = self._db(), self._now_us()
+        silent: set[tuple[str, str]] = set()
+        known: dict[tuple[str, str], CataloguePoint] = {}
+        for no, id, _, _, arrived_us, _, _, catalogue_no, _ in db.execute(_GATEWAYS).fetchall():
+            if catalogue_no is None:
+                continue
+            if not db.execute("SELECT 1 FROM alarm WHERE gateway_no=? LIMIT 1", (no,)).fetchone():
+                continue
+            catalogue = self._catalogue(db, catalogue_no)
+            timing = self._timing(db, no, catalogue, arrived_us, now_us)
+            known.update({(id, point.key): point for point in catalogue.points})
+            silent.update((id, p.key) for p in self._points_of(db, no, id, catalogue, timing) if p.is_stale)
+        return AlarmReader(db, silent, known)
+
+    def chains(self, gateway: str | None = None) -> list[ChainView]:
+        return read_chains(self._db(), gateway)
+
+    def trend(self, gateway: str, key: str, start_us: int, end_us: int) -> Trend | None:
+        db = self._db()
+        point = self.point(gateway, key)
+        if point is None or end_us < start_us:
+            return None
+        no = db.execute("SELECT no FROM gateway WHERE id=?", (gateway,)).fetchone()[0]
+        return read_trend(db, no, gateway, key, point.unit, start_us, end_us)
+
+    def quarantine(self, limit: int = 100) -> list[QuarantineView]:
+        rows = self._db().execute(
+            "SELECT id, arrived_us, topic, code, reason, size FROM quarantine"
+            " ORDER BY arrived_us DESC, id DESC LIMIT ?",
+            (limit,),
+        )
+        return [
+            QuarantineView(id=id, arrived_us=arrived, topic=topic, code=code, reason=reason, size=size)
+            for id, arrived, topic, code, reason, size in rows
+        ]
+
+    def counters(self) -> dict[str, float]:
+        """Returns totals from the tables and the running program's own counters."""
+        db = self._db()
+        batches, readings = db.execute(
+            "SELECT coalesce(sum(batches),0), coalesce(sum(readings),0) FROM chain"
+        ).fetchone()
+        found: dict[str, float] = {
+            "batches": batches,
+            "readings": readings,
+            "gateways": db.execute("SELECT count(*) FROM gateway").fetchone()[0],
+            "alarms_active": db.execute("SELECT count(*) FROM alarm WHERE is_over=0").fetchone()[0],
+            "alarms_raised": db.execute("SELECT count(*) FROM alarm").fetchone()[0],
+            "waiting": db.execute("SELECT count(*) FROM waiting").fetchone()[0],
+            "quarantined": db.execute("SELECT coalesce(sum(times),0) FROM quarantine").fetchone()[0],
+            "lost_readings": db.execute("SELECT coalesce(sum(readings),0) FROM loss").fetchone()[0],
+        }
+        return found | self._live()
+
+
+_SEVERITIES = ("red", "orange", "yellow", "blue", "info")
+
+_GATEWAYS = """
+SELECT g.no, g.id, g.en, g.zh, l.arrived_us, l.version, l.clock, c.no,
+  coalesce((SELECT b.counter FROM boot b WHERE b.no=l.boot_no),
+           (SELECT max(b.counter) FROM boot b WHERE b.gateway_no=g.no))
+FROM gateway g LEFT JOIN link l ON l.gateway_no=g.no
+LEFT JOIN catalogue c ON c.gateway_no=g.no AND c.hash=l.catalogue_hash ORDER BY g.id
+"""
+
+_LATEST = """
+SELECT a.key, a.boot_no, a.mono_us, a.wall_us, a.code, a.value, p.kind, p.resolution,
+  a.number, a.number_wall_us, q.kind, q.resolution, p.unit, q.unit
+FROM latest a JOIN point p ON p.no=a.point_no LEFT JOIN point q ON q.no=a.number_point_no WHERE a.gateway_no=?
+"""
+
+# The two newest data batches of the epoch that was heard last.
+_SEALED = """
+SELECT e.sealed_us FROM evidence e WHERE e.lane=1 AND e.epoch_no=(
+  SELECT p.epoch_no FROM epoch p JOIN epoch_name n ON n.no=p.epoch_no WHERE n.gateway_no=?
+  ORDER BY p.last_arrived_us DESC, p.epoch_no DESC LIMIT 1) ORDER BY e.seq DESC LIMIT 2
+"""

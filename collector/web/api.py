@@ -1,0 +1,98 @@
+"""The documented API, ``/api/v1``: what the page shows, for other programs.
+
+Thin: it asks ``Queries``, and ``Actions`` for the one thing that can be done.  Reads run in
+worker threads, because queries may wait for a disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query, Request
+
+from collector.views import Queries
+from collector.web import models
+from collector.web.ports import Actions
+
+#: a trend is never asked for over more than this
+LONGEST_TREND_US = 400 * 86_400 * 1_000_000
+DEFAULT_TREND_US = 900 * 1_000_000
+
+
+def caller(request: Request, kind: str) -> str:
+    """Returns where a request came from, for the record: ``api 127.0.0.1``."""
+    return f"{kind} {request.client.host if request.client else 'unknown'}"
+
+
+def api_router(*, queries: Queries, actions: Actions, now_us: Callable[[], int]) -> APIRouter:
+    """Returns the routes below ``/api/v1``."""
+    router = APIRouter(prefix="/api/v1", tags=["v1"])
+
+    @router.get("/gateways")
+    def gateways() -> list[models.Gateway]:
+        """All gateways with liveness, backlog, clock and health."""
+        return [models.Gateway.model_validate(view) for view in queries.gateways()]
+
+    @router.get("/points")
+    def points(gateway: str | None = None) -> list[models.Point]:
+        """All points, or those of one gateway, with their latest samples."""
+        return [models.Point.model_validate(view) for view in queries.points(gateway)]
+
+    @router.get("/points/{gateway}/{key:path}", responses={404: {"description": "no such point"}})
+    def point(gateway: str, key: str) -> models.Point:
+        """One point with its latest sample."""
+        view = queries.point(gateway, key)
+        if view is None:
+            raise HTTPException(404, "no such point")
+        return models.Point.model_validate(view)
+
+    @router.get("/alarms")
+    def alarms(standing: bool = True, limit: Annotated[int, Query(ge=1, le=10_000)] = 200) -> list[models.Alarm]:
+        """Alarms that stand, or all of them, newest first."""
+        return [models.Alarm.model_validate(view) for view in queries.alarms(standing_only=standing, limit=limit)]
+
+    @router.get("/alarms/{id}", responses={404: {"description": "no such alarm"}})
+    def alarm(id: str) -> models.Alarm:
+        """One alarm with its time line."""
+        view = queries.alarm(id)
+        if view is None:
+            raise HTTPException(404, "no such alarm")
+        return models.Alarm.model_validate(view)
+
+    @router.post("/alarms/{id}/acknowledge", responses={404: {"description": "no such alarm"}})
+    def acknowledge(id: str, said: models.Acknowledgement, request: Request) -> models.Alarm:
+        """Record who has seen an alarm. It clears and resets nothing."""
+        view = actions.acknowledge(id, said.by, said.note, caller(request, "api"))
+        if view is None:
+            raise HTTPException(404, "no such alarm")
+        return models.Alarm.model_validate(view)
+
+    @router.get("/trend", responses={404: {"description": "no such point"}})
+    def trend(
+        gateway: str,
+        key: str,
+        start_us: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+        end_us: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+    ) -> models.TrendColumns:
+        """One point over time; without times, the last 15 minutes."""
+        end = now_us() if end_us is None else end_us
+        start = end - DEFAULT_TREND_US if start_us is None else start_us
+        if not 0 < end - start <= LONGEST_TREND_US:
+            raise HTTPException(422, "end_us must be after start_us, by at most 400 days")
+        found = queries.trend(gateway, key, start, end)
+        if found is None:
+            raise HTTPException(404, "no such point")
+        return models.TrendColumns.model_validate(found)
+
+    @router.get("/chains")
+    def chains(gateway: str | None = None) -> list[models.Chain]:
+        """The proof: what is verified, missing and lost, for each lane of each epoch."""
+        return [models.Chain.model_validate(view) for view in queries.chains(gateway)]
+
+    @router.get("/quarantine")
+    def quarantine(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> list[models.Quarantined]:
+        """What arrived and was not accepted, newest first, with the reason."""
+        return [models.Quarantined.model_validate(view) for view in queries.quarantine(limit)]
+
+    return router

@@ -1,0 +1,181 @@
+"""Puts the web side together: the page, the live stream, the API, health and metrics.
+
+One page, server-rendered, readable without scripts.  The scripts are our own (``static/live.js``,
+``static/trend.js``) and one fetched library for the chart; nothing is loaded from elsewhere at run
+time.  There is no log-in yet: serve it on 127.0.0.1 only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from datetime import tzinfo
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import FastAPI, Form, HTTPException, Request
+from fastapi.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+    StreamingResponse,
+)
+from starlette.staticfiles import StaticFiles
+
+from collector.errors import StoreError
+from collector.views import Queries, Trend
+from collector.web import arrange
+from collector.web.api import api_router, caller
+from collector.web.guard import Guard
+from collector.web.language import LANGUAGES, Language, choose
+from collector.web.live import LivePage, stream
+from collector.web.metrics import CONTENT_TYPE, metrics_text
+from collector.web.ports import Actions, Changes, Info
+from collector.web.render import Renderer
+
+STATIC = Path(__file__).resolve().parent / "static"
+COOKIE = "qianshao_language"
+_YEAR_S = 31_536_000
+
+
+def wall_us() -> int:
+    """Returns this machine's clock, UTC microseconds."""
+    return time.time_ns() // 1000
+
+
+def _language(request: Request) -> Language:
+    asked = request.query_params.get("lang")
+    return choose(asked, request.cookies.get(COOKIE), request.headers.get("accept-language"))
+
+
+def _span(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else None
+
+
+def _store_failed(request: Request, error: Exception) -> Response:
+    """Says in a sentence that nothing was kept; trying again can help."""
+    return JSONResponse({"detail": f"the store could not do it: {error}"}, status_code=503)
+
+
+def create_app(
+    *,
+    queries: Queries,
+    actions: Actions,
+    changes: Changes,
+    info: Info,
+    now_us: Callable[[], int] = wall_us,
+    zone: tzinfo | None = None,
+    host_names: Collection[str] = (),
+    static: Path = STATIC,
+) -> FastAPI:
+    """Returns the ASGI application.
+
+    Args:
+        queries: everything that is shown.
+        actions: what a person may do.
+        changes: tells live pages what a commit has changed.
+        info: facts for the foot of the page and the metrics.
+        now_us: UTC microseconds.
+        zone: of the times on the page; None is the zone of this machine.
+        host_names: names besides IP literals and ``localhost`` under which browsers may ask.
+        static: folder of scripts and styles.
+    """
+    has_chart = (static / "vendor" / "uPlot.iife.min.js").is_file()
+    renderers = {language: Renderer(language, zone=zone, info=info, has_chart=has_chart) for language in LANGUAGES}
+    app = FastAPI(
+        title="Qianshao collector",
+        version=info.version,
+        openapi_url="/api/v1/openapi.json",
+        # Their pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.add_exception_handler(StoreError, _store_failed)
+    app.add_middleware(Guard, names=host_names)
+    app.include_router(api_router(queries=queries, actions=actions, now_us=now_us))
+    app.mount("/static", StaticFiles(directory=static), name="static")
+
+    def trend_of(chosen: arrange.Chosen, end_us: int) -> Trend | None:
+        return queries.trend(chosen.gateway, chosen.key, end_us - chosen.span_s * 1_000_000, end_us)
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    def page(request: Request) -> HTMLResponse:
+        language, now = _language(request), now_us()
+        gateways, points = queries.gateways(), queries.points()
+        alarms = queries.alarms(standing_only=True, limit=arrange.ALARMS_SHOWN)
+        asked = request.query_params.get("point")
+        chosen = arrange.choose_point(asked, _span(request.query_params.get("span")), points, alarms)
+        html = renderers[language].page(
+            gateways=gateways,
+            points=points,
+            alarms=alarms,
+            chains=queries.chains(),
+            chosen=chosen,
+            trend=None if chosen is None else trend_of(chosen, now),
+            now_us=now,
+        )
+        response = HTMLResponse(html, headers={"Content-Language": language, "Vary": "Accept-Language, Cookie"})
+        if request.query_params.get("lang") == language:
+            response.set_cookie(COOKIE, language, max_age=_YEAR_S, samesite="strict", httponly=True)
+        return response
+
+    @app.get("/trend-panel", response_class=HTMLResponse, include_in_schema=False)
+    def trend_panel(request: Request) -> HTMLResponse:
+        gateway, _, key = request.query_params.get("point", "").partition("/")
+        point = queries.point(gateway, key)
+        if point is None:
+            raise HTTPException(404, "no such point")
+        chosen = arrange.choose_point(f"{gateway}/{key}", _span(request.query_params.get("span")), [point], [])
+        if chosen is None:
+            raise HTTPException(404, "no such point")
+        now = now_us()
+        renderer = renderers[_language(request)]
+        return HTMLResponse(renderer.trend_panel(point, trend_of(chosen, now), chosen.span_s, now))
+
+    @app.get("/events", include_in_schema=False)
+    async def events(request: Request) -> StreamingResponse:
+        live = LivePage(queries=queries, renderer=renderers[_language(request)], now_us=now_us)
+        body: AsyncIterator[str] = stream(changes, live)
+        return StreamingResponse(body, media_type="text/event-stream")
+
+    @app.post("/alarms/{id}/acknowledge", include_in_schema=False)
+    def acknowledge(
+        id: str,
+        request: Request,
+        by: Annotated[str, Form(min_length=1, max_length=64)],
+        note: Annotated[str, Form(max_length=500)] = "",
+        lang: Annotated[str, Form()] = "",
+    ) -> Response:
+        if not by.strip():
+            raise HTTPException(422, "a name is needed")
+        alarm = actions.acknowledge(id, by.strip(), note.strip(), caller(request, "page"))
+        if alarm is None:
+            raise HTTPException(404, "no such alarm")
+        language = choose(lang, request.cookies.get(COOKIE), request.headers.get("accept-language"))
+        if request.headers.get("accept", "").startswith("text/x-row"):
+            # Our script puts the row in place; without it the browser goes back to the page.
+            return HTMLResponse(renderers[language].alarm(alarm))
+        return RedirectResponse(f"/?{urlencode({'lang': language})}#alarms-section", status_code=303)
+
+    @app.get("/healthz", tags=["health"])
+    def healthz() -> dict[str, str]:
+        """Answers once the store can be read."""
+        queries.counters()
+        return {"status": "ok", "version": info.version}
+
+    @app.get("/metrics", response_class=PlainTextResponse, tags=["health"])
+    def metrics() -> Response:
+        """Counters in the Prometheus text format."""
+        text = metrics_text(
+            queries.counters(),
+            queries.gateways(),
+            queries.alarms(standing_only=True, limit=10_000),
+            version=info.version,
+            up_s=(now_us() - info.started_us) / 1_000_000,
+        )
+        return Response(text, media_type=CONTENT_TYPE)
+
+    return app

@@ -1,0 +1,212 @@
+"""What the API answers: the views of ``collector.views`` as JSON, field for field.
+
+A test compares the names, so that a new field of a view cannot be forgotten here.
+Times are UTC microseconds.  A number is null where there is none; it is never made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+
+def _named(rows: Any, names: Sequence[str]) -> Any:
+    """Returns plain tuples as objects with names; leaves anything else to pydantic."""
+    return [dict(zip(names, row, strict=True)) if isinstance(row, tuple) else row for row in rows]
+
+
+class Gateway(_Model):
+    """One gateway; liveness is computed when asked."""
+
+    id: str
+    en: str
+    zh: str
+    liveness: str = Field(description="never, online, degraded or silent")
+    silent_for_s: float | None
+    silent_after_s: float | None
+    points: int
+    points_silent: int
+    backlog_batches: int
+    newest_sample_us: int | None
+    clock: str
+    version: str
+    boot_counter: int
+    alarms_active: int
+    health: dict[str, dict[str, float | int | str | None]]
+
+
+class Limit(_Model):
+    """One limit of a point."""
+
+    value: float
+    direction: str
+    severity: str
+    en: str
+    zh: str
+
+
+class Point(_Model):
+    """One point with its latest sample, its quality and its age."""
+
+    gateway: str
+    key: str
+    device: str
+    quantity: str
+    unit: str = Field(description="UCUM")
+    unit_en: str
+    unit_zh: str
+    en: str
+    zh: str
+    value: float | None
+    shown: str
+    code: int
+    quality: str = Field(description="good, uncertain, bad, missing or unknown (older than its longest silence)")
+    reason_en: str
+    reason_zh: str
+    sampled_us: int | None
+    age_s: float | None
+    is_stale: bool
+    longest_silence_s: float | None
+    last_value: float | None
+    last_value_us: int | None
+    low: float | None
+    high: float | None
+    limits: list[Limit]
+    alarm: str | None
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _limits(cls, rows: Any) -> Any:
+        return _named(rows, ("value", "direction", "severity", "en", "zh"))
+
+
+class Alarm(_Model):
+    """One occurrence of one alarm with its time line."""
+
+    id: str
+    gateway: str
+    point: str
+    en: str
+    zh: str
+    rule_id: str
+    rule_en: str
+    rule_zh: str
+    severity: str
+    scheme: str
+    state: str = Field(description="active, latched or cleared")
+    is_source_silent: bool
+    cause: str
+    limit: float | None
+    value: float | None
+    shown: str
+    code: int
+    quantity: str
+    unit: str
+    unit_en: str
+    unit_zh: str
+    raised_us: int
+    cleared_us: int | None
+    sampled_us: int
+    judged_us: int
+    sealed_us: int | None
+    received_us: int | None
+    committed_us: int | None
+    latency_ms: float | None
+    is_late: bool
+    acknowledged_by: str | None
+    acknowledged_us: int | None
+    marks: list[str]
+
+
+class Range(_Model):
+    """Batches from ``first`` to ``last``, both included."""
+
+    first: int
+    last: int
+
+
+class Lost(Range):
+    """Batches that the gateway has signed as lost, and why."""
+
+    cause: str
+    readings: int
+
+
+class Refused(_Model):
+    """A batch in quarantine: its signature was right and its content was not."""
+
+    seq: int
+    code: str
+
+
+class Chain(_Model):
+    """The proof for one lane of one epoch."""
+
+    gateway: str
+    epoch: str
+    lane: str
+    verified_to: int
+    newest: int
+    readings: int
+    missing: list[Range]
+    lost: list[Lost]
+    refused: list[Refused]
+    last_receipt_us: int | None
+    last_receipt_serial: int | None
+    first_sample_us: int | None
+    last_sample_us: int | None
+
+    @field_validator("missing", mode="before")
+    @classmethod
+    def _missing(cls, rows: Any) -> Any:
+        return _named(rows, ("first", "last"))
+
+    @field_validator("lost", mode="before")
+    @classmethod
+    def _lost(cls, rows: Any) -> Any:
+        return _named(rows, ("first", "last", "cause", "readings"))
+
+    @field_validator("refused", mode="before")
+    @classmethod
+    def _refused(cls, rows: Any) -> Any:
+        return _named(rows, ("seq", "code"))
+
+
+class TrendColumns(_Model):
+    """One point over time, as columns of equal length; a gap is a null."""
+
+    gateway: str
+    point: str
+    unit: str
+    source: str = Field(description="raw (decoded from the signed batches) or minute (roll-ups)")
+    times_us: list[int]
+    values: list[float | None]
+    low: list[float | None] = Field(description="minute only, else empty")
+    high: list[float | None] = Field(description="minute only, else empty")
+    codes: list[int]
+
+
+class Quarantined(_Model):
+    """Something that arrived and was not accepted."""
+
+    id: int
+    arrived_us: int
+    topic: str
+    code: str
+    reason: str
+    size: int
+
+
+class Acknowledgement(BaseModel):
+    """Who has seen an alarm."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    by: str = Field(min_length=1, max_length=64, description="name of the person")
+    note: str = Field(default="", max_length=500)

@@ -1,0 +1,194 @@
+"""Views into HTML: the page, and the rows of it that the live stream sends again.
+
+A page and a row sent later come from the same macros in ``templates/rows.html``.  In a row sent
+live an age is left empty (``now_us`` None) and filled in by the browser, so that the text of a
+row changes only when the thing itself does.  Everything is escaped; names come from the edge.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any, cast
+
+import jinja2
+from markupsafe import Markup
+
+from collector.views import AlarmView, ChainView, GatewayView, PointView, Trend
+from collector.web import arrange, words
+from collector.web.language import HTML_LANG, LANGUAGES, Language, pick, say, translations
+from collector.web.ports import Info
+from contracts.quality import CODES
+from contracts.quantities import QUANTITIES
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+
+def _number(value: float | None) -> str:
+    """Returns a number for a data attribute; empty for none, so that none is never zero."""
+    return "" if value is None else repr(value)
+
+
+def heard_us(view: GatewayView, now_us: int) -> int | str:
+    """Returns when a gateway was last heard, to the second so that equal views give equal rows; empty for never."""
+    if view.silent_for_s is None:
+        return ""
+    return round(now_us / 1_000_000 - view.silent_for_s) * 1_000_000
+
+
+class Renderer:
+    """Writes HTML in one language and one time zone."""
+
+    def __init__(self, language: Language, *, zone: tzinfo | None, info: Info, has_chart: bool) -> None:
+        """Prepares the templates.
+
+        Args:
+            language: of every word that is ours, and of names that come in both.
+            zone: of every time that is shown; None is the zone of this machine.
+            info: facts for the foot of the page.
+            has_chart: whether the chart library has been fetched.
+        """
+        self.language = language
+        self._zone = zone
+        env = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(TEMPLATES),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=["jinja2.ext.i18n"],
+        )
+        env.install_gettext_translations(translations(language), newstyle=True)  # type: ignore[attr-defined]
+        env.filters["num"] = words.number_words
+        env.filters["attr"] = _number
+        env.filters["delay"] = lambda ms: words.delay_words(language, ms)
+        env.filters["clock"] = lambda us: words.time_words(us, zone)
+        env.globals.update(
+            language=language,
+            html_lang=HTML_LANG[language],
+            languages=LANGUAGES,
+            pick=lambda en, zh: pick(language, en, zh),
+            word=lambda table, key: words.word(language, getattr(words, table), key),
+            shape=lambda severity: words.SEVERITY_SHAPE.get(severity, "○"),
+            quantity=self._quantity,
+            age=self._age,
+            heard_us=heard_us,
+            silence=lambda view: words.age_words(language, view.silent_for_s or 0.0),
+            point_id=arrange.point_id,
+            alarm_order=arrange.alarm_order,
+            spans=words.SPANS,
+            alarms_shown=arrange.ALARMS_SHOWN,
+            info=info,
+            has_chart=has_chart,
+            page_words=Markup(_for_script(page_words(language))),
+        )
+        self._env = env
+        # StrictUndefined makes a misspelt name an error here, not an empty place on a page.
+        self._rows = cast(Any, env.get_template("rows.html").module)
+        self._point: Callable[..., str] = self._rows.point
+
+    def _quantity(self, key: str) -> str:
+        known = QUANTITIES.get(key)
+        return key if known is None else pick(self.language, known.en, known.zh)
+
+    def _age(self, us: int | None, now_us: int | None) -> Markup:
+        """Returns the element that shows how long ago ``us`` was and that the browser keeps counting."""
+        if us is None:
+            return Markup('<span class="age">–</span>')
+        text = "" if now_us is None else words.age_words(self.language, (now_us - us) / 1_000_000)
+        exact = words.moment(us, self._zone).isoformat(timespec="milliseconds")
+        tag = Markup('<time class="age" data-at-us="{}" datetime="{}" title="{}">{}</time>')
+        return tag.format(us, exact, exact, text)
+
+    def point(self, view: PointView, now_us: int | None = None) -> str:
+        """Returns the row of a point."""
+        return str(self._point(view, now_us)).strip()
+
+    def alarm(self, view: AlarmView, now_us: int | None = None) -> str:
+        """Returns the entry of an alarm with its form."""
+        return str(self._rows.alarm(view, now_us)).strip()
+
+    def gateway(self, view: GatewayView, now_us: int) -> str:
+        """Returns the card of a gateway as it is sent live; ``now_us`` is when the view was made."""
+        return str(self._rows.gateway(view, now_us, False)).strip()
+
+    def proof(self, proof: arrange.Proof, now_us: int | None = None) -> str:
+        """Returns the card with the chains of a gateway."""
+        return str(self._rows.proof(proof, now_us)).strip()
+
+    def summary(self, summary: arrange.Summary) -> str:
+        """Returns the counts at the top."""
+        return str(self._rows.summary(summary)).strip()
+
+    def no_alarms(self, summary: arrange.Summary) -> str:
+        """Returns the sentence that stands where no alarm does."""
+        return str(self._rows.no_alarms(summary)).strip()
+
+    def trend_panel(self, point: PointView | None, trend: Trend | None, span_s: int, now_us: int) -> str:
+        """Returns what is said around the chart; the chart itself is drawn by the browser."""
+        figures = None if trend is None else arrange.trend_figures(trend)
+        return str(self._rows.trend_panel(point, trend, figures, span_s, now_us)).strip()
+
+    def page(
+        self,
+        *,
+        gateways: Sequence[GatewayView],
+        points: Sequence[PointView],
+        alarms: Sequence[AlarmView],
+        chains: Sequence[ChainView],
+        chosen: arrange.Chosen | None,
+        trend: Trend | None,
+        now_us: int,
+    ) -> str:
+        """Returns the whole page."""
+        shown = None
+        if chosen is not None:
+            shown = next((p for p in points if (p.gateway, p.key) == (chosen.gateway, chosen.key)), None)
+        span_s = words.SPANS[0][0] if chosen is None else chosen.span_s
+        summary = arrange.summarise(gateways, alarms)
+        return self._env.get_template("page.html").render(
+            rows=self._rows,
+            gateways=gateways,
+            groups=arrange.group_points(gateways, points),
+            alarms=sorted(alarms, key=arrange.alarm_order),
+            proofs=arrange.group_chains([gateway.id for gateway in gateways], chains),
+            summary=summary,
+            chosen=chosen,
+            shown=shown,
+            span_s=span_s,
+            trend_html=Markup(self.trend_panel(shown, trend, span_s, now_us)),
+            structure=arrange.structure((g.id for g in gateways), ((p.gateway, p.key) for p in points)),
+            now_us=now_us,
+            offset=words.offset_words(now_us, self._zone),
+            offset_min=words.offset_minutes(now_us, self._zone),
+        )
+
+
+def page_words(language: Language) -> dict[str, Any]:
+    """Returns the words that the browser itself needs: ages, quality reasons, and the chart's few."""
+    return {
+        "seconds": say(language, words.SECONDS),
+        "minutes": say(language, words.MINUTES),
+        "hours": say(language, words.HOURS),
+        "days": say(language, words.DAYS),
+        "clock_wrong": say(language, words.CLOCK_WRONG),
+        "time": say(language, "time"),
+        "value": say(language, "value"),
+        "mean": say(language, "mean of the minute"),
+        "lowest": say(language, "lowest"),
+        "highest": say(language, "highest"),
+        "limit": say(language, "limit"),
+        "failed": say(language, "It was not recorded. Try again."),
+        "no_trend": say(language, "The trend could not be read."),
+        "codes": {str(code.code): pick(language, code.en, code.zh) for code in CODES.values()},
+    }
+
+
+def _for_script(content: dict[str, Any]) -> str:
+    """Returns JSON that can stand in a script element: no character there can end it."""
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text

@@ -1,0 +1,136 @@
+"""The words for every state that the page shows, marked for translation.
+
+A word from the wire that is not listed here (a newer gateway may know more) is shown as it is.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, tzinfo
+
+from collector.web.language import Language, mark, say
+
+SEVERITY = {
+    "red": mark("Red"),
+    "orange": mark("Orange"),
+    "yellow": mark("Yellow"),
+    "blue": mark("Blue"),
+    "info": mark("Notice"),
+}
+#: graver first; also the order of the list of alarms
+SEVERITY_RANK = {"red": 0, "orange": 1, "yellow": 2, "blue": 3, "info": 4}
+#: a shape beside the colour, for those who do not tell colours apart
+SEVERITY_SHAPE = {"red": "▲", "orange": "◆", "yellow": "■", "blue": "●", "info": "○"}
+
+LIVENESS = {
+    "online": mark("live"),
+    "degraded": mark("degraded"),
+    "silent": mark("silent"),
+    "never": mark("never seen"),
+}
+CLOCK = {
+    "unset": mark("not set"),
+    "free": mark("free-running"),
+    "ntp": mark("synchronised"),
+    "collector": mark("set by the collector"),
+}
+QUALITY = {
+    "good": mark("good"),
+    "uncertain": mark("uncertain"),
+    "bad": mark("bad"),
+    "missing": mark("missing"),
+    "unknown": mark("unknown"),
+}
+ALARM_STATE = {
+    "active": mark("active"),
+    "latched": mark("latched, waits for reset"),
+    "cleared": mark("cleared"),
+}
+CAUSE = {
+    "limit": mark("limit passed"),
+    "over_range": mark("over range"),
+    "under_range": mark("under range"),
+    "lost_while_rising": mark("lost while rising"),
+    "silence": mark("source silent"),
+    "returned": mark("value returned"),
+    "reset": mark("reset by a person"),
+    "removed": mark("rule removed"),
+}
+LOSS = {
+    "quota": mark("gateway's storage quota"),
+    "disk_full": mark("gateway's disk full"),
+    "store_unusable": mark("gateway's store unusable"),
+    "damaged": mark("gateway's store damaged"),
+    "thinned": mark("thinned"),
+    "power": mark("power cut"),
+}
+LANE = {"alarm": mark("alarm chain"), "data": mark("data chain")}
+SPANS: tuple[tuple[int, str], ...] = (
+    (900, mark("15 min")),
+    (7_200, mark("2 h")),
+    (86_400, mark("24 h")),
+    (604_800, mark("7 d")),
+)
+
+SECONDS = mark("%(n)s s")
+MINUTES = mark("%(n)s min")
+HOURS = mark("%(h)s h %(m)s min")
+DAYS = mark("%(n)s d")
+CLOCK_WRONG = mark("clock wrong")
+
+#: a sample this far ahead of us has a wrong clock; less is rounding and transport
+AHEAD_S = -2.0
+
+
+def word(language: Language, table: dict[str, str], key: str) -> str:
+    """Returns the word for a state, or the state itself where it is not in the table."""
+    return say(language, table[key]) if key in table else key
+
+
+def age_words(language: Language, seconds: float) -> str:
+    """Returns an age as people say it; a time ahead of ours is a wrong clock, not an age."""
+    if seconds < AHEAD_S:
+        return say(language, CLOCK_WRONG)
+    whole = max(0, int(seconds))
+    if whole < 100:
+        return say(language, SECONDS, n=whole)
+    if whole < 6_000:
+        return say(language, MINUTES, n=whole // 60)
+    if whole < 172_800:
+        return say(language, HOURS, h=whole // 3600, m=whole % 3600 // 60)
+    return say(language, DAYS, n=whole // 86_400)
+
+
+def delay_words(language: Language, milliseconds: float) -> str:
+    """Returns how long something took: milliseconds, seconds with one decimal, or as an age."""
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms"
+    if milliseconds < 100_000:
+        return say(language, SECONDS, n=f"{milliseconds / 1000:.1f}")
+    return age_words(language, milliseconds / 1000)
+
+
+def number_words(value: float) -> str:
+    """Returns a number with at most six significant digits, without an exponent where it can be helped."""
+    return f"{value:.6g}"
+
+
+def moment(us: int, zone: tzinfo | None) -> datetime:
+    """Returns UTC microseconds as a time in a zone (None: the zone of this machine)."""
+    return datetime.fromtimestamp(us / 1_000_000, UTC).astimezone(zone)
+
+
+def time_words(us: int, zone: tzinfo | None) -> str:
+    """Returns month, day and time of day in a zone."""
+    return f"{moment(us, zone):%m-%d %H:%M:%S}"
+
+
+def offset_words(us: int, zone: tzinfo | None) -> str:
+    """Returns a zone's offset at a time, such as ``UTC+08:00``."""
+    text = f"{moment(us, zone):%z}"
+    return f"UTC{text[:3]}:{text[3:5]}"
+
+
+def offset_minutes(us: int, zone: tzinfo | None) -> int:
+    """Returns a zone's offset at a time in minutes east of UTC."""
+    offset = moment(us, zone).utcoffset()
+    return 0 if offset is None else int(offset.total_seconds() // 60)

@@ -1,0 +1,3 @@
+"""Sensors, buses, links and faults, as product code."""
+
+from __future__ import annotations

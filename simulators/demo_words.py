@@ -1,0 +1,81 @@
+"""What the demo says to the person who started it, in both languages.  Text only."""
+
+from __future__ import annotations
+
+from simulators.demo_tally import Tally
+
+#: a projection is changed: the highest gas value of the first minute
+CHANGE_PROJECTION = "UPDATE rollup SET high=99.5 WHERE minute=(SELECT min(minute) FROM rollup)"
+#: one bit of the signed bytes is changed, in the oldest batch of the data lane
+CHANGE_EVIDENCE = (
+    "i,e=d.execute('SELECT id,envelope FROM evidence WHERE lane=1 ORDER BY id LIMIT 1').fetchone(); "
+    "e=bytearray(e); e[len(e)//2]^=1; d.execute('UPDATE evidence SET envelope=? WHERE id=?',(bytes(e),i))"
+)
+
+
+def one_liner(python: str, database: str, statement: str) -> str:
+    """Returns a shell command that changes the demo's database and commits."""
+    return f"""{python} -c "import sqlite3; d=sqlite3.connect('{database}'); {statement}; d.commit()\""""
+
+
+def what_to_try(*, url: str, simulator: str, collector: str, edge_agent: str, python: str, folder: str) -> str:
+    """Returns the text that is printed when the page answers.
+
+    Args:
+        url: of the page.
+        simulator: how the command is called from here, with what it needs to find the demo; so are the others.
+        collector: see above.
+        edge_agent: see above.
+        python: the interpreter.
+        folder: the demo's directory.
+    """
+    database = f"{folder}/collector/evidence.sqlite3"
+    config = f"--config {folder}/site.toml"
+    projection = one_liner(python, database, f"d.execute('{CHANGE_PROJECTION}')")
+    evidence = one_liner(python, database, CHANGE_EVIDENCE)
+    return f"""
+  {url}
+
+  What to try in another terminal, here / 在本目录的另一个终端中试试:
+
+  Cut the link to the broker, wait, restore it: alarms come first, then now, then history
+  切断与消息代理的链路，稍候恢复：先补报警，再补当前值，最后补历史
+      {simulator} link cut
+      {simulator} link restore
+  Set what a sensor measures, break it, let it follow the scenario again
+  设定传感器测值，令其故障，再恢复跟随场景
+      {simulator} set gas-well-1/gas 65
+      {simulator} set gas-well-2/gas fault
+      {simulator} fault water-main dead
+      {simulator} fault water-main none
+      {simulator} set gas-well-1/gas auto
+  Play one scenario / 播放某个场景 (gas_leak burst_main flooding_underpass bridge_crossing calm)
+      {simulator} scenario burst_main
+  Look from the gateway / 在网关侧查看
+      {edge_agent} status {config}
+      {edge_agent} spool verify {config}
+  Prove that nothing was lost or changed / 验证数据无丢失、无篡改
+      {collector} verify --data {folder}/collector
+  Change a value in the database and verify again / 改动数据库中的一个值后再次验证
+      {projection}
+  The same with one bit of the signed evidence / 改动签名证据中的一位
+      {evidence}
+  Run the tests / 运行测试
+      make test
+
+  Ctrl-C ends the demo / 按 Ctrl-C 结束演示
+"""
+
+
+def summary(tally: Tally, *, is_verified: bool) -> str:
+    """Returns the lines that end a timed demo."""
+    causes = ", ".join(f"{cause} {count}" for cause, count in tally.missing.items()) or "none"
+    return "\n".join(
+        (
+            f"readings 读数: expected 应有 {tally.expected}, stored 已存 {tally.stored}, "
+            f"missing by cause 缺失: {causes}",
+            f"alarms 报警: raised 产生 {tally.alarms_raised}, stored 已存 {tally.alarms_stored}",
+            f"duplicates 重复: {tally.duplicates}",
+            f"verification 验证: {'passed 通过' if is_verified else 'FAILED 未通过'}",
+        )
+    )
