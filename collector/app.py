@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +18,7 @@ from collector.alarm_log import AlarmActions
 from collector.broker import EmbeddedBroker
 from collector.changes import ChangeHub
 from collector.data_dir import Lock, database, prepare, wall_us
-from collector.errors import BusyError, CollectorError
+from collector.errors import BusyError
 from collector.ingest import judge_message
 from collector.keys import Registry
 from collector.mqtt_link import MqttLink
@@ -104,6 +105,7 @@ def serve(data: Path, settings: Settings) -> None:
     """
     if not data.exists():
         prepare(data)
+    _take_signals()
     with Lock(data):
         listener = _listen(settings.http.host, settings.http.port)
         collector = Collector(data, settings)
@@ -114,6 +116,24 @@ def serve(data: Path, settings: Settings) -> None:
         finally:
             collector.stop()
             listener.close()
+
+
+_is_serving = False
+
+
+def _take_signals() -> None:
+    """Makes SIGTERM and SIGINT end the program in order, also while it starts.
+
+    While pages are served uvicorn takes the signals, ends, and raises them again: by then
+    everything is stopping already.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        if not _is_serving:
+            raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -151,6 +171,8 @@ async def _serve_pages(collector: Collector, listener: socket.socket) -> None:
     server = uvicorn.Server(config)
     host, port = listener.getsockname()[:2]
     print(f"collector: http://{host}:{port}/", flush=True)
+    global _is_serving
+    _is_serving = True
     watching = asyncio.create_task(_end_listeners(server, collector))
     await server.serve(sockets=[listener])
     watching.cancel()
@@ -169,6 +191,3 @@ def own_version() -> str:
         return version("qianshao")
     except PackageNotFoundError:
         return "0.0.0"
-
-
-__all__ = ["Collector", "CollectorError", "own_version", "serve"]

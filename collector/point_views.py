@@ -112,6 +112,8 @@ def show_number(value: float, step: Fraction | None) -> str:
         places = 4 if size < 10 else 3 if size < 100 else 2 if size < 1000 else 1
         return f"{value:.{places}f}"
     places = 0
-    while places < 9 and (step * 10**places).denominator != 1:
+    while step * 10**places < 1 and places < 9:
         places += 1
-    return f"{value:.{places}f}"
+    # 0.25 wants two places; a binary step such as 16/32768 would want eleven, and four tell its counts apart.
+    exact = next((n for n in range(places, places + 2) if (step * 10**n).denominator == 1), places)
+    return f"{value:.{exact}f}"

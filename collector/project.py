@@ -5,7 +5,9 @@ once.  It keeps lists and dictionaries, never an object per reading.  Results do
 on how batches are grouped into commits (sums of floats: to rounding).
 
 *Latest* is ordered by boot rank, boot and monotonic time, never by a wall clock, and never
-moves backwards.  Roll-ups go by the UTC minute of the sample under the offset given.
+moves backwards.  Where two signed samples claim one instant (a copied gateway) the worse
+code and then the larger number stands, so that the order of arrival decides nothing.
+Roll-ups go by the UTC minute of the sample under the offset given.
 """
 
 from __future__ import annotations
@@ -112,23 +114,30 @@ class Gathering:
                 self._keep_numbers(form, block, place)
                 continue
             minute, into = divmod(last + offset_us, MINUTE_US)
-            if (first + offset_us) // MINUTE_US == minute:
-                self._add_good(form, block, minute, into, newest)
-            else:
+            if (first + offset_us) // MINUTE_US != minute or not self._add_good(form, block, minute, into, newest):
                 self._add_mixed(form.numbers[block.number], offset_us, block)
             held = self._newest.get((id(form), block.number))
             if held is None or order > held[0]:
                 self._newest[id(form), block.number] = (order, last + offset_us, form, block, newest)
+            elif order == held[0]:
+                self._keep(form, block, order, last + offset_us, newest)
+                self._keep_numbers(form, block, place)
 
-    def _add_good(self, form: Form, block: Columns, minute: int, into: int, newest: int) -> None:
-        """Takes a block whose samples are all good and lie in one minute: nothing to do per point yet."""
+    def _add_good(self, form: Form, block: Columns, minute: int, into: int, newest: int) -> bool:
+        """Takes a block whose samples are all good and lie in one minute: nothing to do per point yet.
+
+        Returns False when a block of the same newest time is held: then each point must decide.
+        """
         held = self._good.get((id(form), block.number, minute))
         if held is None:
             self._good[id(form), block.number, minute] = _Good(form, [block.values], into, block, newest)
+        elif into == held.last_us:
+            return False
         else:
             held.columns.append(block.values)
-            if into >= held.last_us:
+            if into > held.last_us:
                 held.last_us, held.last, held.newest = into, block, newest
+        return True
 
     def _spread(self) -> None:
         """Turns the good blocks into minutes of points."""
@@ -142,7 +151,7 @@ class Gathering:
                     minutes[number, minute] = [column, last_us, last[index][newest], 0, GOOD]
                 else:
                     held[0] += column
-                    if last_us >= held[1]:
+                    if held[1] < 0 or (last_us, last[index][newest]) > (held[1], held[2]):
                         held[1], held[2] = last_us, last[index][newest]
 
     def _add_mixed(self, numbers: tuple[int, ...], offset_us: int, block: Columns) -> None:
@@ -160,7 +169,7 @@ class Gathering:
                     held[3] += 1
                 else:
                     held[0].append(value)
-                    if into >= held[1]:
+                    if held[1] < 0 or (into, value) > (held[1], held[2]):
                         held[1], held[2] = into, value
                 if WORSE[code] > WORSE[held[4]]:
                     held[4] = code
@@ -170,9 +179,11 @@ class Gathering:
         keys, numbers = form.keys[block.number], form.numbers[block.number]
         for index, key in enumerate(keys):
             held = latest.get((gateway_no, key))
-            if held is None or order > held[0]:
+            if held is None or order >= held[0]:
                 code = GOOD if block.codes is None else block.codes[index][tick]
-                latest[gateway_no, key] = (order, wall_us, numbers[index], code, block.values[index][tick])
+                value = block.values[index][tick]
+                if held is None or (order, code, value or 0) > (held[0], held[3], held[4] or 0):
+                    latest[gateway_no, key] = (order, wall_us, numbers[index], code, value)
 
     def _keep_numbers(self, form: Form, block: Columns, place: Place) -> None:
         """Keeps for each point of a block the newest sample that has a number."""
@@ -191,7 +202,7 @@ class Gathering:
 
     def _keep_number(self, where: tuple[int, str], new: tuple[Order, int, int, Any]) -> None:
         held = self._numbers.get(where)
-        if held is None or new[0] > held[0]:
+        if held is None or (new[0], new[3]) > (held[0], held[3]):
             self._numbers[where] = new
 
     def write(self, connection: sqlite3.Connection) -> list[tuple[int, str]]:
@@ -216,7 +227,7 @@ class Gathering:
         connection.executemany(
             _NUMBER,
             [
-                (*order, wall_us, value, point, *where, *order)
+                (*order, wall_us, value, point, *where, *order, value)
                 for where, (order, wall_us, point, value) in self._numbers.items()
             ],
         )
@@ -240,13 +251,14 @@ VALUES(?,?,?,?,?,?,?,?,?)
 ON CONFLICT(gateway_no, key) DO UPDATE SET
   point_no=excluded.point_no, rank=excluded.rank, boot_no=excluded.boot_no, mono_us=excluded.mono_us,
   wall_us=excluded.wall_us, code=excluded.code, value=excluded.value
-WHERE (excluded.rank, excluded.boot_no, excluded.mono_us) > (latest.rank, latest.boot_no, latest.mono_us)
+WHERE (excluded.rank, excluded.boot_no, excluded.mono_us, excluded.code, coalesce(excluded.value, 0))
+    > (latest.rank, latest.boot_no, latest.mono_us, latest.code, coalesce(latest.value, 0))
 """
 
 _NUMBER = """
 UPDATE latest SET number_rank=?, number_boot_no=?, number_mono_us=?, number_wall_us=?, number=?, number_point_no=?
 WHERE gateway_no=? AND key=?
-  AND (number_rank IS NULL OR (?,?,?) > (number_rank, number_boot_no, number_mono_us))
+  AND (number_rank IS NULL OR (?,?,?,?) > (number_rank, number_boot_no, number_mono_us, number))
 """
 
 # The order of badness is the order of the code ranges (good < uncertain < bad < missing), so
@@ -260,7 +272,8 @@ ON CONFLICT(point_no, minute) DO UPDATE SET
   high=CASE WHEN high IS NULL OR excluded.high > high THEN excluded.high ELSE high END,
   total=CASE WHEN total IS NULL THEN excluded.total WHEN excluded.total IS NULL THEN total
         ELSE total+excluded.total END,
-  last=CASE WHEN excluded.last_us >= last_us AND excluded.last_us >= 0 THEN excluded.last ELSE last END,
+  last=CASE WHEN excluded.last_us >= 0 AND (last_us < 0 OR (excluded.last_us, excluded.last) > (last_us, last))
+       THEN excluded.last ELSE last END,
   last_us=max(last_us, excluded.last_us),
   worst=max(worst, excluded.worst)
 """

@@ -136,6 +136,7 @@ class Projector:
 
         It is not yet accounted for in its chain; :meth:`apply` comes later.
         """
+        self._seen(facts, batch.header)
         self._apply_sections(facts, batch)
 
     def refuse(self, facts: Facts, header: Header) -> None:

@@ -201,9 +201,12 @@ class Replay:
         (id, epoch_no, lane, seq, digest, previous, gateway_no, _, catalogue_no, state, code) = row[:11]
         readings, sealed_us, first_us, _, wall_us, arrived_us, envelope, epoch = row[11:]
         gateway = self._gateways.get(gateway_no, "")
+        if not all(type(row[index]) is int for index in _INTEGERS):
+            self._damaged(row, "a column of the table is no integer")
+            return
         try:
-            type = Lane(lane).type
-            opened = open_envelope(envelope, type, self._keys(gateway) or {})
+            type_ = Lane(lane).type
+            opened = open_envelope(envelope, type_, self._keys(gateway) or {})
             header = _read_header(opened.body)
         except (ContractError, ValueError) as error:
             self._damaged(row, str(error))
@@ -213,7 +216,7 @@ class Replay:
         if signed != said or opened.digest != digest or header.sealed_us != sealed_us:
             self._damaged(row, "the signed bytes are those of another batch than the table says")
             return
-        batch, columns, found_code = self._decode(opened.body, type, catalogue_no)
+        batch, columns, found_code = self._decode(opened.body, type_, catalogue_no)
         boot = self._identities.boot(gateway_no, header.boot_id, header.boot_counter)
         true_first, true_last = span(header, columns)
         offset_us = wall_us - first_us
@@ -295,6 +298,7 @@ class Replay:
 
     def _damaged(self, row: tuple[Any, ...], reason: str) -> None:
         catalogue = self._catalogues.get(row[8]) if row[8] is not None else None
+        is_whole = all(type(row[index]) is int for index in _INTEGERS)
         self.outcome.damaged.append(
             Damage(
                 evidence_id=row[0],
@@ -307,7 +311,7 @@ class Replay:
                 epoch_no=row[1],
                 catalogue_no=row[8],
                 first_us=row[15],
-                last_us=row[15] + row[14] - row[13],
+                last_us=row[15] + row[14] - row[13] if is_whole else row[15],
                 readings=row[11],
                 points=tuple(point.key for point in catalogue.points) if catalogue is not None else (),
             )
@@ -363,6 +367,9 @@ def _read_header(body: bytes) -> Header:
 def _lane(lane: int) -> str:
     return "alarm" if lane == 0 else "data"
 
+
+#: columns of the query below that hold integers
+_INTEGERS = (0, 1, 2, 3, 6, 7, 9, 11, 12, 13, 14, 15, 16)
 
 _EVIDENCE = """
 SELECT e.id, e.epoch_no, e.lane, e.seq, e.digest, e.previous, e.gateway_no, e.boot_no, e.catalogue_no, e.state, e.code,

@@ -31,6 +31,7 @@ from collector.ingest import (
     Verdict,
     decode_columns,
 )
+from collector.links import Links
 from collector.projector import Facts, Projector
 from collector.receipts import make_receipt
 from collector.views import Change
@@ -110,7 +111,7 @@ class Store:
         self._since_us: int = read_meta(self._db, "collector_since_us")
         self._serial: int = read_meta(self._db, "serial_reserved")
         self._reserved = self._serial
-        self._links: dict[int, dict[str, object]] = {}
+        self._links = Links()
         #: newest sealing seen of each gateway, (boot rank, boot, monotonic us)
         self._newest: dict[int, tuple[int, int, int]] = {}
 
@@ -156,6 +157,9 @@ class Store:
             result = work()
             self._db.execute("COMMIT")
             return result
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError):
+            self._undo()  # our own mistake about one message: trying it again cannot help
+            raise
         except sqlite3.Error as error:
             self._undo()
             raise StoreError(f"{self._path}: {error}") from error
@@ -203,11 +207,13 @@ class Store:
                     times.append(Time(gateway=verdict.gateway, nonce=verdict.ask.nonce, wall_us=self._now_us()))
                 case StatusSaid():
                     status = verdict.status
-                    self._link(gateway_no, online=int(status.online), session=status.session, version=status.version)
+                    self._links.note(
+                        gateway_no, online=int(status.online), session=status.session, version=status.version
+                    )
         touched = self._projector.finish()
         for number, arrived_us in links.items():
-            self._link(number, arrived_us=arrived_us)
-        self._write_links()
+            self._links.note(number, arrived_us=arrived_us)
+        self._links.write(self._db)
         receipts = tuple(self._receipt(*key, epoch_no) for key, epoch_no in chains.items())
         ids = dict(self._db.execute("SELECT no, id FROM gateway").fetchall()) if links else {}
         change = Change(
@@ -322,10 +328,10 @@ class Store:
         if newest >= self._newest.get(facts.gateway_no, (-2, 0, 0)):
             self._newest[facts.gateway_no] = newest
             if header.catalogue:
-                self._link(facts.gateway_no, catalogue_hash=header.catalogue)
+                self._links.note(facts.gateway_no, catalogue_hash=header.catalogue)
             if header.anchors:
                 is_wrong = is_ahead(header.anchors, header.sealed_us, facts.arrived_us)
-                self._link(facts.gateway_no, clock="wrong" if is_wrong else header.anchors[-1].state.value)
+                self._links.note(facts.gateway_no, clock="wrong" if is_wrong else header.anchors[-1].state.value)
 
     def _holds(self, epoch_no: int, header: Header, digest: bytes) -> bool:
         lane, seq = int(header.lane), header.seq
@@ -365,7 +371,7 @@ class Store:
             "INSERT INTO catalogue(gateway_no, hash, envelope, arrived_us) VALUES(?,?,?,?) ON CONFLICT DO NOTHING",
             (gateway_no, hash, verdict.envelope, arrived_us),
         )
-        self._link(gateway_no, catalogue_if_none=hash)
+        self._links.note(gateway_no, catalogue_if_none=hash)
         catalogue = self._identities.catalogue(gateway_no, hash)
         assert catalogue is not None
         self._projector.form(gateway_no, *catalogue)
@@ -440,7 +446,7 @@ class Store:
             (gateway_no, epoch_no, verdict.digest, verdict.envelope, arrived_us, int(told)),
         )
         is_wrong = is_ahead((ask.anchor,), ask.anchor.mono_us, arrived_us)
-        self._link(
+        self._links.note(
             gateway_no,
             version=ask.version,
             clock="wrong" if is_wrong else ask.anchor.state.value,
@@ -464,13 +470,6 @@ class Store:
     def _gateway_no(self, gateway: str, now_us: int) -> int:
         en, zh = self._names(gateway)
         return self._identities.gateway_no(gateway, now_us=now_us, en=en, zh=zh)
-
-    def _link(self, gateway_no: int, **facts: object) -> None:
-        self._links.setdefault(gateway_no, {}).update(facts)
-
-    def _write_links(self) -> None:
-        rows = [tuple(facts.get(name) for name in _LINK_FACTS) for facts in self._links.values()]
-        self._db.executemany(_LINK, [(number, *row) for number, row in zip(self._links, rows, strict=True)])
 
     def _quarantine(self, verdict: Quarantined, arrived_us: int) -> None:
         self._keep_aside(
@@ -535,21 +534,4 @@ _EVIDENCE = """
 INSERT INTO evidence(epoch_no, lane, seq, digest, previous, gateway_no, boot_no, catalogue_no, state, code, readings,
                      sealed_us, first_us, last_us, wall_us, arrived_us, envelope)
 VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
-"""
-
-_LINK_FACTS = (
-    "arrived_us", "online", "session", "version", "clock", "boot_no", "epoch_no", "alarm_seq", "data_seq",
-    "catalogue_hash", "catalogue_if_none",
-)  # fmt: skip
-
-_LINK = """
-INSERT INTO link(gateway_no, arrived_us, online, session, version, clock, boot_no, epoch_no, alarm_seq, data_seq,
-                 catalogue_hash)
-VALUES(?1,coalesce(?2,0),?3,?4,?5,?6,?7,?8,?9,?10,coalesce(?11,?12))
-ON CONFLICT(gateway_no) DO UPDATE SET arrived_us=max(excluded.arrived_us, arrived_us),
-  online=coalesce(excluded.online, online), session=coalesce(excluded.session, session),
-  version=coalesce(excluded.version, version), clock=coalesce(excluded.clock, clock),
-  boot_no=coalesce(excluded.boot_no, boot_no), epoch_no=coalesce(excluded.epoch_no, epoch_no),
-  alarm_seq=coalesce(excluded.alarm_seq, alarm_seq), data_seq=coalesce(excluded.data_seq, data_seq),
-  catalogue_hash=coalesce(?11, catalogue_hash, ?12)
 """

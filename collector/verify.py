@@ -132,6 +132,8 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="qianshao-verify-") as folder:
         db = sqlite3.connect(f"file:{folder}/scratch?mode=rwc", uri=True, isolation_level=None)
         try:
+            # A changed database may hold text that is none, anywhere.
+            db.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
             db.execute("PRAGMA main.journal_mode=OFF")
             db.execute("PRAGMA main.synchronous=OFF")
             db.execute("ATTACH ? AS src", (f"file:{path.resolve()}?mode=ro",))
@@ -141,6 +143,8 @@ def verify(
             return _compare(db, outcome)
         except sqlite3.Error as error:
             raise StoreError(f"{path}: {error}") from error
+        except (TypeError, ValueError, OverflowError) as error:
+            raise StoreError(f"{path}: FALSE: a table holds what nothing of ours ever wrote: {error}") from error
         finally:
             db.close()
 

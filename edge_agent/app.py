@@ -397,13 +397,21 @@ class Agent:
             interval = self.plan.uplink.seal_interval_s
             next_s = max(next_s + interval, loop.time())
             await asyncio.sleep(next_s - loop.time())
-            events = self.judge.check_silence(monotonic_us())
-            if events:
-                self._raise(events)
-            self._seal_data()
-            if loop.time() >= self._retention_due_s and self.keeper is not None:
-                self._retention_due_s = loop.time() + _RETENTION_EVERY_S
-                await self.keeper.release_old()
+            try:
+                await self._seal_step()
+            except Exception:
+                # The outermost loop of sealing: a defect in one step must not end it unseen.
+                _LOG.exception("a step of sealing failed; the next one is due in %.1f s", interval)
+
+    async def _seal_step(self) -> None:
+        events = self.judge.check_silence(monotonic_us())
+        if events:
+            self._raise(events)
+        self._seal_data()
+        now_s = asyncio.get_running_loop().time()
+        if now_s >= self._retention_due_s and self.keeper is not None:
+            self._retention_due_s = now_s + _RETENTION_EVERY_S
+            await self.keeper.release_old()
 
     def _seal_data(self) -> None:
         assert self.keeper is not None

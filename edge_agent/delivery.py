@@ -3,23 +3,36 @@
 Sending order is three: alarms, the newest data, then history oldest first within a share of
 the link.  A batch is *in flight* from publishing until a receipt covers it, or until it has
 waited so long that it is sent again; the broker's acknowledgement proves nothing.
+
+How much history may be in flight follows the link: the window doubles while receipts come back
+soon and halves when they are slow, so that on a thin link an alarm does not queue behind it.
+While no receipt comes at all, sending again waits ever longer: a broker without a collector would
+otherwise be sent the same window for ever.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from contracts.batch import Head, Lane
 from contracts.receipt import Receipt
 from edge_agent.ranges import Ranges
-from edge_agent.spool import EpochRow, LaneView
+from edge_agent.spool_records import EpochRow, LaneView
 
 Key = tuple[int, Lane]
 #: (epoch number, lane, seq)
 BatchKey = tuple[int, Lane, int]
+#: history in flight at first, and at least (bytes)
+_FIRST_WINDOW = 64 * 1024
+_LEAST_WINDOW = 16 * 1024
+#: a receipt within this time lets the window grow, one after the second makes it shrink (us)
+_SOON_US = 1_000_000
+_LATE_US = 3_000_000
+#: sending again waits at most this many times as long as at first
+_MOST_PATIENCE = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +63,14 @@ class Delivery:
     def __init__(self, gateway: str, *, resend_after_us: int = 10_000_000, window_bytes: int = 512 * 1024) -> None:
         self._gateway = gateway
         self._resend_after = resend_after_us
-        self._window = window_bytes
+        self._patience = 1
+        self._most_window = window_bytes
+        self._window = min(window_bytes, _FIRST_WINDOW)
         self._lanes: dict[Key, LaneView] = {}
         self._numbers: dict[bytes, int] = {}
-        self._epochs: dict[int, bytes] = {}
+        self._rows: dict[int, EpochRow] = {}
+        #: lanes in which something may wait
+        self._open: set[Key] = set()
         self._in_flight: dict[BatchKey, tuple[int, int]] = {}
         self._in_flight_bytes = 0
         self._backlog_bytes = 0
@@ -71,57 +88,121 @@ class Delivery:
     def add_epoch(self, row: EpochRow, lanes: dict[Lane, LaneView] | None = None) -> None:
         """Learns an epoch; a new one has empty lanes."""
         self._numbers[row.epoch] = row.no
-        self._epochs[row.no] = row.epoch
+        self._rows[row.no] = row
         for lane in Lane:
             view = lanes[lane] if lanes else LaneView(head=Head(seq=0, digest=b""), delivered=Ranges())
             self._lanes[row.no, lane] = view
+            self._look((row.no, lane))
+
+    def epochs(self) -> list[EpochRow]:
+        """Returns every known epoch, oldest first."""
+        return sorted(self._rows.values(), key=lambda row: row.age_key)
+
+    def forget_epoch(self, no: int) -> None:
+        """Forgets an epoch of which nothing is left to send or to release."""
+        row = self._rows.pop(no, None)
+        if row is None:
+            return
+        del self._numbers[row.epoch]
+        for lane in Lane:
+            del self._lanes[no, lane]
+            self._open.discard((no, lane))
+            self._changed.discard((no, lane))
+            self._serials.pop((no, lane), None)
+        for key in [key for key in self._in_flight if key[0] == no]:
+            self._land(key)
+
+    def is_finished(self, no: int) -> bool:
+        """Returns whether every batch of an epoch was receipted, or lost with a record, and is no longer kept."""
+        for lane in Lane:
+            view = self._lanes[no, lane]
+            gone = Ranges([*view.released, *view.lost])
+            if gone.contiguous < view.head.seq or (no, lane) in self._open:
+                return False
+            if view.delivered.contiguous < view.head.seq and len(view.lost):
+                return False
+        return True
 
     def sealed(self, epoch_no: int, lane: Lane, head: Head) -> None:
         """Moves a lane's head."""
         self._lanes[epoch_no, lane].head = head
+        self._open.add((epoch_no, lane))
 
     def lost(self, epoch_no: int, lane: Lane, first: int, last: int) -> None:
         """Notes that a range is no longer here; it is never sent."""
-        self._lanes[epoch_no, lane].lost.add(first, last)
+        view = self._lanes[epoch_no, lane]
+        view.lost.add(first, last)
+        self._settle((epoch_no, lane), first, last)
+
+    def released(self, epoch_no: int, lane: Lane, first: int, last: int) -> None:
+        """Notes that a receipted range was removed: it cannot be sent again."""
+        view = self._lanes[epoch_no, lane]
+        view.released.add(first, last)
+        self._settle((epoch_no, lane), first, last)
+
+    def _settle(self, key: Key, first: int, last: int) -> None:
+        self._lanes[key].settled.add(first, last)
+        self._look(key)
+        for flying in [item for item in self._in_flight if item[:2] == key and first <= item[2] <= last]:
+            self._land(flying)
+
+    def _look(self, key: Key) -> None:
+        if any(True for _ in self._waiting(key)):
+            self._open.add(key)
+        else:
+            self._open.discard(key)
 
     def number(self, epoch: bytes) -> int | None:
         """Returns the number of an epoch."""
         return self._numbers.get(epoch)
 
+    def head(self, epoch_no: int, lane: Lane) -> Head:
+        """Returns the newest sealed batch of a lane."""
+        return self._lanes[epoch_no, lane].head
+
     def delivered(self, epoch_no: int, lane: Lane) -> Ranges:
         """Returns the receipted ranges of a lane."""
         return self._lanes[epoch_no, lane].delivered
 
+    def releasable(self, epoch_no: int, lane: Lane) -> list[tuple[int, int]]:
+        """Returns the receipted ranges that are still kept."""
+        view = self._lanes[epoch_no, lane]
+        return view.delivered.without(view.released)
+
     def is_delivered(self, key: BatchKey) -> bool:
         """Returns whether a receipt covers a batch."""
-        return key[2] in self._lanes[key[0], key[1]].delivered
+        view = self._lanes.get((key[0], key[1]))
+        return view is None or key[2] in view.delivered
+
+    def is_settled(self, key: BatchKey) -> bool:
+        """Returns whether a batch need not be sent: receipted, lost with a record, or released."""
+        view = self._lanes.get((key[0], key[1]))
+        return view is None or key[2] in view.settled
+
+    def waiting(self, epoch_no: int, lane: Lane) -> list[tuple[int, int]]:
+        """Returns the seqs of a lane that wait for a receipt, in flight or not."""
+        return list(self._waiting((epoch_no, lane)))
 
     def backlog(self) -> Backlog:
         """Returns what waits for a receipt."""
         counts = {Lane.ALARM: 0, Lane.DATA: 0}
         epochs: set[int] = set()
-        for (epoch_no, lane), view in self._lanes.items():
-            waiting = sum(last - first + 1 for first, last in self._waiting(view))
-            counts[lane] += waiting
+        for key in self._open:
+            waiting = sum(last - first + 1 for first, last in self._waiting(key))
+            counts[key[1]] += waiting
             if waiting:
-                epochs.add(epoch_no)
+                epochs.add(key[0])
         return Backlog(alarm_batches=counts[Lane.ALARM], data_batches=counts[Lane.DATA], epochs=len(epochs))
 
     def unreceipted(self, limit: int = 64) -> tuple[bytes, ...]:
         """Returns the epochs that are not wholly receipted, oldest first."""
-        wanted = [
-            no
-            for no in sorted(self._epochs)
-            if any(any(True for _ in self._waiting(self._lanes[no, lane])) for lane in Lane)
-        ]
-        return tuple(self._epochs[no] for no in wanted[:limit])
+        found = {key[0] for key in self._open if any(True for _ in self._waiting(key))}
+        rows = sorted((self._rows[no] for no in found), key=lambda row: row.age_key)
+        return tuple(row.epoch for row in rows[:limit])
 
-    @staticmethod
-    def _waiting(view: LaneView) -> Iterable[tuple[int, int]]:
-        if not len(view.lost):
-            return view.delivered.missing(view.head.seq)
-        settled = Ranges([*view.delivered, *view.lost])
-        return settled.missing(view.head.seq)
+    def _waiting(self, key: Key) -> Iterator[tuple[int, int]]:
+        view = self._lanes[key]
+        return view.settled.missing(view.head.seq)
 
     # -- receipts --------------------------------------------------------------------
 
@@ -139,19 +220,17 @@ class Delivery:
         view = self._lanes[number, receipt.lane]
         if self._is_older(receipt, (number, receipt.lane)):
             return "older", []
-        claims = []
-        if receipt.contiguous:
-            claims.append(Claim(epoch_no=number, lane=receipt.lane, seq=receipt.contiguous, digest=receipt.digest))
-        claims += [
-            Claim(epoch_no=number, lane=receipt.lane, seq=item.last, digest=item.digest) for item in receipt.also
-        ]
-        claims += [
-            Claim(epoch_no=number, lane=receipt.lane, seq=item.seq, digest=item.digest) for item in receipt.refused
-        ]
-        if any(claim.seq > view.head.seq for claim in claims):
+        named = [(receipt.contiguous, receipt.digest)] if receipt.contiguous else []
+        named += [(item.last, item.digest) for item in receipt.also]
+        named += [(item.seq, item.digest) for item in receipt.refused]
+        if any(seq > view.head.seq for seq, _ in named):
             return "beyond_head", []
         head = (view.head.seq, view.head.digest)
-        return "applied", [claim for claim in claims if (claim.seq, claim.digest) != head]
+        return "applied", [
+            Claim(epoch_no=number, lane=receipt.lane, seq=seq, digest=digest)
+            for seq, digest in named
+            if (seq, digest) != head
+        ]
 
     def _is_older(self, receipt: Receipt, key: Key) -> bool:
         since, epoch = self.collector
@@ -159,40 +238,74 @@ class Delivery:
             return receipt.serial <= self._serials.get(key, 0)
         return receipt.collector_since_us <= since
 
-    def apply(self, receipt: Receipt) -> bool:
+    def apply(self, receipt: Receipt, unproven: Collection[int] = (), *, now_us: int | None = None) -> bool:
         """Believes a receipt whose claims were found true.
+
+        Args:
+            unproven: seqs whose digest nobody here knows any more; what they would cover is left out.
+            now_us: monotonic; None: the window is left as it is.
 
         Returns:
             True when it comes from a new collector epoch: everything here is to be asked for
             again, because a collector restored from a backup holds less than it once signed for.
         """
         number = self._numbers[receipt.epoch]
+        key = (number, receipt.lane)
         is_new_epoch = receipt.collector_epoch != self.collector[1] and self.collector[1] != b""
         if is_new_epoch:
-            for lane_key, every in self._lanes.items():
-                every.delivered = Ranges()
-                self._changed.add(lane_key)
-            self.forget_flight()
+            self.distrust()
         if receipt.collector_epoch != self.collector[1]:
             self._serials.clear()
-        self._serials[number, receipt.lane] = receipt.serial
+        self._serials[key] = receipt.serial
         self.collector = (receipt.collector_since_us, receipt.collector_epoch)
-        view = self._lanes[number, receipt.lane]
-        before = list(view.delivered)
-        view.delivered.add(1, receipt.contiguous)
-        for item in receipt.also:
-            view.delivered.add(item.first, item.last)
+        proven = [] if receipt.contiguous in unproven else [(1, receipt.contiguous)]
+        proven += [(item.first, item.last) for item in receipt.also if item.last not in unproven]
         for refused in receipt.refused:
-            view.delivered.add(refused.seq, refused.seq)
-            entry = (number, receipt.lane, refused.seq, refused.code)
-            if entry not in self.refused:
-                self.refused.append(entry)
-        if list(view.delivered) != before:
-            self._changed.add((number, receipt.lane))
+            if refused.seq not in unproven:
+                proven.append((refused.seq, refused.seq))
+                entry = (number, receipt.lane, refused.seq, refused.code)
+                if entry not in self.refused:
+                    self.refused.append(entry)
+        self._deliver(key, proven)
         self.last_receipt = receipt
-        for key in [key for key in self._in_flight if self.is_delivered(key)]:
-            self._land(key)
+        self._patience = 1
+        self._land_delivered(key, now_us)
         return is_new_epoch
+
+    def _deliver(self, key: Key, proven: list[tuple[int, int]]) -> None:
+        view = self._lanes[key]
+        before = list(view.delivered)
+        for first, last in proven:
+            view.delivered.add(first, last)
+            view.settled.add(first, last)
+        if list(view.delivered) != before:
+            self._changed.add(key)
+        self._look(key)
+
+    def _land_delivered(self, key: Key, now_us: int | None) -> None:
+        slowest = 0
+        delivered = self._lanes[key].delivered
+        for flying in [item for item in self._in_flight if item[:2] == key and item[2] in delivered]:
+            if now_us is not None:
+                slowest = max(slowest, now_us - self._in_flight[flying][0])
+            self._land(flying)
+        if slowest > _LATE_US:
+            self._shrink()
+        elif 0 < slowest < _SOON_US:
+            self._window = min(self._most_window, self._window * 2)
+
+    def _shrink(self) -> None:
+        self._window = max(min(_LEAST_WINDOW, self._most_window), self._window // 2)
+
+    def distrust(self) -> None:
+        """Takes back what a collector that is no more has receipted; what was removed since stays settled."""
+        for key, view in self._lanes.items():
+            if len(view.delivered):
+                self._changed.add(key)
+            view.delivered = Ranges()
+            view.settled = Ranges([*view.lost, *view.released])
+            self._look(key)
+        self.forget_flight()
 
     def take_changed(self) -> dict[Key, tuple[tuple[int, int], ...]]:
         """Returns the delivered ranges to make durable with the next seal, and forgets them."""
@@ -224,17 +337,23 @@ class Delivery:
         self._in_flight.clear()
         self._backlog_keys.clear()
         self._in_flight_bytes = self._backlog_bytes = 0
+        self._patience = 1
 
     def expire(self, now_us: int) -> int:
         """Forgets flights that waited too long for a receipt; returns how many."""
-        stale = [key for key, (at, _) in self._in_flight.items() if now_us - at > self._resend_after]
+        limit = self._resend_after * self._patience
+        stale = [key for key, (at, _) in self._in_flight.items() if now_us - at > limit]
         for key in stale:
             self._land(key)
+        if stale:
+            self._patience = min(self._patience * 2, _MOST_PATIENCE)
+            self._shrink()
         return len(stale)
 
     def next_expiry_us(self) -> int | None:
         """Returns when the oldest flight is to be sent again, or None."""
-        return min((at for at, _ in self._in_flight.values()), default=None)
+        oldest = min((at for at, _ in self._in_flight.values()), default=None)
+        return None if oldest is None else oldest + self._resend_after * self._patience
 
     def is_in_flight(self, key: BatchKey) -> bool:
         """Returns whether a batch was sent and neither receipted nor given up."""
@@ -247,16 +366,13 @@ class Delivery:
     def to_send(self, lane: Lane) -> list[tuple[int, list[tuple[int, int]]]]:
         """Returns per epoch, oldest first, the seq ranges of a lane that wait and are not in flight."""
         found = []
-        for epoch_no in sorted(self._epochs):
-            view = self._lanes[epoch_no, lane]
-            flying = [key[2] for key in self._in_flight if key[0] == epoch_no and key[1] is lane]
-            if flying or len(view.lost):
-                settled = Ranges([*view.delivered, *view.lost])
-                for seq in flying:
-                    settled.add(seq, seq)
-                ranges = list(settled.missing(view.head.seq))
-            else:
-                ranges = list(view.delivered.missing(view.head.seq))
+        rows = sorted((self._rows[key[0]] for key in self._open if key[1] is lane), key=lambda row: row.age_key)
+        for row in rows:
+            flying = [key[2] for key in self._in_flight if key[0] == row.no and key[1] is lane]
+            settled = self._lanes[row.no, lane].settled
+            if flying:
+                settled = Ranges([*settled, *((seq, seq) for seq in flying)])
+            ranges = list(settled.missing(self._lanes[row.no, lane].head.seq))
             if ranges:
-                found.append((epoch_no, ranges))
+                found.append((row.no, ranges))
         return found

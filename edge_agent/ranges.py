@@ -30,6 +30,15 @@ class Ranges:
         kept.sort()
         self._ranges = kept
 
+    def without(self, other: Ranges) -> list[tuple[int, int]]:
+        """Returns what is here and not in ``other``."""
+        found = []
+        for first, last in self._ranges:
+            for low, high in other.missing(last):
+                if high >= first:
+                    found.append((max(low, first), high))
+        return found
+
     def __contains__(self, number: int) -> bool:
         index = bisect_right(self._ranges, (number, 1 << 62)) - 1
         return index >= 0 and self._ranges[index][1] >= number

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from contracts.quality import CONNECT_FAILED, GOOD, ILLEGAL_ADDRESS, INVALID, NO_REPLY, NOT_ASKED, PORT_CLOSED
+from contracts.quality import CODES, CONNECT_FAILED, GOOD, ILLEGAL_ADDRESS, INVALID, NO_REPLY, NOT_ASKED, PORT_CLOSED
 from drivers.errors import DecodeError
 from drivers.plan import BlockRead
 from drivers.port import BusPort, ReadRequest, ReadResult
@@ -42,9 +42,7 @@ async def read_once(
     return sorted((tick for shot in shots for tick in shot), key=lambda tick: tick[0])
 
 
-async def _read_port(
-    plan: Plan, number: int, make_port: Callable[[PortPlan], BusPort], tell: _Tell
-) -> list[Tick]:
+async def _read_port(plan: Plan, number: int, make_port: Callable[[PortPlan], BusPort], tell: _Tell) -> list[Tick]:
     numbers = [place for place, block in enumerate(plan.blocks) if plan.devices[block.device].port == number]
     if not numbers:
         return []
@@ -72,7 +70,7 @@ async def _read_port(
 
 async def _read_block(port: BusPort, device: DevicePlan, read: BlockRead, tell: _Tell) -> _Row:
     result = await port.read(_request(device, read))
-    if result.words is None and result.detail:
+    if result.words is None and result.detail not in CODES[result.code].en:
         tell(device.id, result.detail)
     parts = split(read) if result.code == ILLEGAL_ADDRESS else ()
     if not parts:

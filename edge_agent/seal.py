@@ -40,11 +40,13 @@ class Sealed:
     lane: Lane
     seq: int
     digest: bytes
+    #: digest of the batch before it in its lane; empty for the first
+    previous: bytes
     envelope: bytes
     readings: int
-    #: monotonic us of its oldest and newest sample; None where it has none
-    first_us: int | None
-    last_us: int | None
+    #: monotonic us of its oldest and newest sample; of the seal where it has none
+    first_us: int
+    last_us: int
     #: of the catalogue it needs; empty when none
     catalogue: bytes
 
@@ -148,9 +150,10 @@ class Chain:
             lane=lane,
             seq=seq,
             digest=digest,
+            previous=before.digest,
             envelope=envelope,
             readings=readings,
-            first_us=first_us,
-            last_us=last_us,
+            first_us=sealed_us if first_us is None else first_us,
+            last_us=sealed_us if last_us is None else last_us,
             catalogue=header.catalogue,
         )

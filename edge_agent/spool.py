@@ -10,11 +10,14 @@ The promise
   An alarm is sealed at once.
 * Nothing is released without a receipt that fits byte for byte: the digest in the receipt must be
   the digest of what lies here.
-* When full: delivered history goes first (oldest first), then the oldest data, each range
-  with a signed loss record in the same transaction.  Data stop growing at quota minus
-  reserve, so that alarms go on; alarm batches go last of all.
-* A file that is damaged is put aside and kept; the next epoch names the loss.  Nothing is deleted
-  because it could not be read.
+* When full: delivered history goes first (oldest first), then the oldest data away from any
+  alarm, then data within 60 s of an alarm, each range with a signed loss record in the same
+  transaction.  Data stop growing at quota minus reserve, so that alarms go on; alarm batches
+  go last of all.  The quota is of the file's pages in use; SQLite's log of some 2 MB lies
+  beside it.
+* A row whose bytes are no longer those that were written is never sent; a signed loss record names it
+  and the row stays.  A file that is damaged is put aside and kept.  Nothing is deleted because it
+  could not be read.
 * Bytes that were sealed are never rewritten.
 
 One thread uses one connection (see ``spool_thread.py``).  The connection comes from outside, so
@@ -24,111 +27,47 @@ that the crash tests hand in one on a file system of their own.
 from __future__ import annotations
 
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 import apsw
 
-from contracts.batch import Head, Lane, LossRecord
+from contracts.batch import Lane, LossRecord
 from edge_agent.errors import SpoolError
-from edge_agent.ranges import Ranges
 from edge_agent.seal import Sealed
+from edge_agent.spool_open import prepare, read_all, used_bytes
+from edge_agent.spool_records import (
+    SEQ_MASK,
+    Candidate,
+    Commit,
+    EpochRow,
+    Gone,
+    LaneView,
+    Opened,
+    StoredBatch,
+    batch_id,
+    row_checksum,
+    split_id,
+)
+
+__all__ = [
+    "Candidate",
+    "Commit",
+    "EpochRow",
+    "Gone",
+    "LaneView",
+    "Opened",
+    "Spool",
+    "StoredBatch",
+    "batch_id",
+    "split_id",
+]
 
 _LOG = logging.getLogger(__name__)
-
-SCHEMA_VERSION = 1
-#: small pages write less per small commit
-_PAGE_BYTES = 1024
-_LANE_BIT = 1 << 33
-_EPOCH_SHIFT = 34
-_SEQ_MASK = (1 << 33) - 1
+T = TypeVar("T")
 #: rows removed in one transaction when making room
 _PRUNE_ROWS = 500
-
-
-def batch_id(epoch_no: int, lane: Lane, seq: int) -> int:
-    """Returns the row id of a batch."""
-    return (epoch_no << _EPOCH_SHIFT) | (int(lane) << 33) | seq
-
-
-def split_id(row: int) -> tuple[int, Lane, int]:
-    """Returns epoch number, lane and seq of a row id."""
-    return row >> _EPOCH_SHIFT, Lane((row >> 33) & 1), row & _SEQ_MASK
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EpochRow:
-    """One epoch as the spool knows it."""
-
-    no: int
-    epoch: bytes
-    reason: str
-    boot_id: bytes
-    boot_counter: int
-    #: monotonic us of its boot
-    started_us: int
-    #: the agent's running time over all its starts, seconds: what retention is measured by
-    started_uptime_s: int
-    is_volatile: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredBatch:
-    """A batch as it lies in the spool."""
-
-    id: int
-    digest: bytes
-    readings: int
-    envelope: bytes
-
-    @property
-    def lane(self) -> Lane:
-        return split_id(self.id)[1]
-
-    @property
-    def seq(self) -> int:
-        return split_id(self.id)[2]
-
-
-@dataclass(slots=True, kw_only=True)
-class LaneView:
-    """What is known of one lane of one epoch."""
-
-    head: Head
-    #: receipted
-    delivered: Ranges
-    #: removed with a loss record
-    lost: Ranges = field(default_factory=Ranges)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Opened:
-    """What the spool found when it was opened."""
-
-    epochs: tuple[EpochRow, ...]
-    lanes: dict[tuple[int, Lane], LaneView]
-    state: dict[str, bytes]
-    catalogues: frozenset[bytes]
-    #: sentence about a file that was put aside, or None
-    put_aside: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
-    """Everything that becomes durable together."""
-
-    epoch_no: int
-    batches: Sequence[Sealed] = ()
-    #: small state by key
-    state: dict[str, bytes] = field(default_factory=dict)
-    #: whole replacement of the delivered ranges of a lane
-    delivered: dict[tuple[int, Lane], tuple[tuple[int, int], ...]] = field(default_factory=dict)
-    #: (hash, envelope)
-    catalogue: tuple[bytes, bytes] | None = None
-    #: ranges to remove because a loss record in ``batches`` now stands for them
-    drop: Sequence[tuple[int, LossRecord]] = ()
 
 
 class Spool:
@@ -147,6 +86,8 @@ class Spool:
         self._reserve = reserve_bytes
         self._db: apsw.Connection | None = None
         self._used = 0
+        #: whether an epoch lies in the file, as of the last successful call
+        self.has_epochs = False
 
     # -- opening ---------------------------------------------------------------------
 
@@ -156,26 +97,19 @@ class Spool:
         Raises:
             SpoolError: the file cannot be opened, is damaged, or is of another version.
         """
+        self.close()
         try:
-            db = self._connect()
-            self._db = db
-            db.execute(f"PRAGMA page_size={_PAGE_BYTES}")
-            mode = db.execute("PRAGMA journal_mode=WAL").get
-            db.execute("PRAGMA synchronous=FULL")
-            db.execute("PRAGMA journal_size_limit=-1")
-            db.execute("PRAGMA wal_autocheckpoint=2000")
-            db.execute("PRAGMA mmap_size=0")
-            if mode != "wal" or db.execute("PRAGMA synchronous").get != 2:
-                raise SpoolError(f"the spool's journal mode is {mode!r}: WAL with FULL is needed to keep the promise")
-            version = db.execute("PRAGMA user_version").get
-            if version == 0:
-                with db:
-                    db.execute(files("edge_agent").joinpath("spool_schema.sql").read_text())
-                    db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-            elif version != SCHEMA_VERSION:
-                raise SpoolError(f"the spool has version {version}, this program knows {SCHEMA_VERSION}")
-            return self._read_all(db)
-        except apsw.Error as error:
+            db = self._db = self._connect()
+            prepare(db)
+            self._used = used_bytes(db)
+            opened = read_all(db)
+            self.has_epochs = bool(opened.epochs)
+            return opened
+        except SpoolError:
+            self.close()
+            raise
+        except (apsw.Error, OSError, ValueError, KeyError) as error:
+            # ValueError and KeyError: rows that no version of this program wrote.
             self.close()
             raise SpoolError(f"the spool cannot be opened: {error}") from error
 
@@ -185,62 +119,12 @@ class Spool:
         Raises:
             SpoolError: the file cannot be read.
         """
-        try:
-            return self._read_all(self._open)
-        except apsw.Error as error:
-            self.close()
-            raise SpoolError(f"the spool could not be read: {error}") from error
+        return self._read(read_all)
 
-    def _read_all(self, db: apsw.Connection) -> Opened:
-        rows: list[Any] = db.execute(
-            "SELECT no, epoch, reason, boot_id, boot_counter, started_us, started_uptime_s, is_volatile"
-            " FROM epoch ORDER BY no"
-        ).fetchall()
-        epochs = tuple(
-            EpochRow(
-                no=no,
-                epoch=epoch,
-                reason=reason,
-                boot_id=boot_id,
-                boot_counter=counter,
-                started_us=started,
-                started_uptime_s=uptime,
-                is_volatile=bool(volatile),
-            )
-            for no, epoch, reason, boot_id, counter, started, uptime, volatile in rows
-        )
-        lanes: dict[tuple[int, Lane], LaneView] = {}
-        for row in epochs:
-            for lane in Lane:
-                lanes[row.no, lane] = LaneView(head=self._head(db, row.no, lane), delivered=Ranges())
-        for no, lane, first, last in db.execute("SELECT epoch_no, lane, first, last FROM delivered"):
-            lanes[no, Lane(lane)].delivered.add(first, last)
-        for no, lane, first, last, cause in db.execute("SELECT epoch_no, lane, first, last, cause FROM gone"):
-            if cause != "released":
-                lanes[no, Lane(lane)].lost.add(first, last)
-        self._used = db.execute("SELECT coalesce(sum(length(envelope)), 0) FROM batch").get
-        state: dict[str, Any] = dict(db.execute("SELECT key, value FROM state").fetchall())  # type: ignore[arg-type]
-        return Opened(
-            epochs=epochs,
-            lanes=lanes,
-            state=state,
-            catalogues=frozenset(hash for (hash,) in db.execute("SELECT hash FROM catalogue")),
-            put_aside=None,
-        )
-
-    def _head(self, db: apsw.Connection, epoch_no: int, lane: Lane) -> Head:
-        row = db.execute(
-            "SELECT id, digest FROM batch WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
-            (batch_id(epoch_no, lane, 1), batch_id(epoch_no, lane, _SEQ_MASK)),
-        ).fetchone()
-        gone = db.execute(
-            "SELECT last, digest FROM gone WHERE epoch_no=? AND lane=? ORDER BY first DESC LIMIT 1",
-            (epoch_no, int(lane)),
-        ).fetchone()
-        seq, digest = (split_id(row[0])[2], row[1]) if row else (0, b"")
-        if gone and gone[0] > seq:
-            seq, digest = gone
-        return Head(seq=seq, digest=digest)
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._db is not None
 
     def close(self) -> None:
         """Closes the file; safe to call twice."""
@@ -266,24 +150,8 @@ class Spool:
         Raises:
             SpoolError: it is not durable.
         """
-        self._write(lambda db: self._insert_epoch(db, row))
-
-    @staticmethod
-    def _insert_epoch(db: apsw.Connection, row: EpochRow) -> None:
-        db.execute(
-            "INSERT INTO epoch (no, epoch, reason, boot_id, boot_counter, started_us, started_uptime_s, is_volatile)"
-            " VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (epoch) DO NOTHING",
-            (
-                row.no,
-                row.epoch,
-                row.reason,
-                row.boot_id,
-                row.boot_counter,
-                row.started_us,
-                row.started_uptime_s,
-                int(row.is_volatile),
-            ),
-        )
+        self._write(lambda db: _insert_epoch(db, row))
+        self.has_epochs = True
 
     def commit(self, commit: Commit) -> None:
         """Makes everything in ``commit`` durable together.
@@ -294,10 +162,14 @@ class Spool:
         """
 
         def write(db: apsw.Connection) -> None:
+            for row in commit.epochs:
+                _insert_epoch(db, row)
             for epoch_no, loss in commit.drop:
-                self._drop(db, epoch_no, loss)
+                _drop(db, epoch_no, loss)
             for sealed in commit.batches:
-                self._insert_batch(db, commit.epoch_no, sealed)
+                _insert_batch(db, commit.epoch_no, sealed)
+            for gone in commit.gone:
+                _insert_gone(db, gone)
             for key, value in commit.state.items():
                 db.execute("INSERT OR REPLACE INTO state (key, value) VALUES (?,?)", (key, value))
             for (epoch_no, lane), ranges in commit.delivered.items():
@@ -310,32 +182,7 @@ class Spool:
                 db.execute("INSERT OR IGNORE INTO catalogue (hash, envelope) VALUES (?,?)", commit.catalogue)
 
         self._write(write)
-        self._used += sum(len(sealed.envelope) for sealed in commit.batches)
-
-    @staticmethod
-    def _insert_batch(db: apsw.Connection, epoch_no: int, sealed: Sealed) -> None:
-        id = batch_id(epoch_no, sealed.lane, sealed.seq)
-        try:
-            db.execute(
-                "INSERT INTO batch (id, digest, readings, first_us, last_us, envelope) VALUES (?,?,?,?,?,?)",
-                (id, sealed.digest, sealed.readings, sealed.first_us, sealed.last_us, sealed.envelope),
-            )
-        except apsw.ConstraintError:
-            # A commit that was durable although it returned an error is made again.
-            if db.execute("SELECT digest FROM batch WHERE id=?", (id,)).get != sealed.digest:
-                raise
-
-    def _drop(self, db: apsw.Connection, epoch_no: int, loss: LossRecord) -> None:
-        first, last = batch_id(epoch_no, loss.lane, loss.first), batch_id(epoch_no, loss.lane, loss.last)
-        size = db.execute(
-            "SELECT coalesce(sum(length(envelope)), 0) FROM batch WHERE id BETWEEN ? AND ?", (first, last)
-        ).get
-        db.execute("DELETE FROM batch WHERE id BETWEEN ? AND ?", (first, last))
-        db.execute(
-            "INSERT OR REPLACE INTO gone (epoch_no, lane, first, last, digest, readings, cause) VALUES (?,?,?,?,?,?,?)",
-            (epoch_no, int(loss.lane), loss.first, loss.last, loss.digest, loss.readings, loss.cause),
-        )
-        self._used -= size
+        self.has_epochs = self.has_epochs or bool(commit.epochs)
 
     def release(self, epoch_no: int, lane: Lane, first: int, last: int) -> int:
         """Removes receipted batches; their place stays provable.  Returns the rows removed.
@@ -343,47 +190,84 @@ class Spool:
         Raises:
             SpoolError: nothing was removed.
         """
-        removed = 0
 
-        def write(db: apsw.Connection) -> None:
-            nonlocal removed
+        def write(db: apsw.Connection) -> int:
             low, high = batch_id(epoch_no, lane, first), batch_id(epoch_no, lane, last)
-            rows: Any = db.execute(
-                "SELECT count(*), coalesce(sum(length(envelope)), 0), coalesce(sum(readings), 0)"
-                " FROM batch WHERE id BETWEEN ? AND ?",
-                (low, high),
-            ).fetchone()
-            digest = db.execute("SELECT digest FROM batch WHERE id=?", (high,)).get
+            digest: Any = db.execute("SELECT digest FROM batch WHERE id=?", (high,)).get
             if digest is None:
-                return
-            removed, size, readings = rows
-            db.execute("DELETE FROM batch WHERE id BETWEEN ? AND ?", (low, high))
-            before = db.execute(
+                return 0
+            removed, readings = _remove(db, low, high)
+            before: Any = db.execute(
                 "SELECT first, readings FROM gone WHERE epoch_no=? AND lane=? AND last=? AND cause='released'",
                 (epoch_no, int(lane), first - 1),
             ).fetchone()
             start, total = (before[0], before[1] + readings) if before else (first, readings)
+            # Ranges inside (a damaged row that is receipted now) are part of this one from here on.
             db.execute(
-                "INSERT OR REPLACE INTO gone (epoch_no, lane, first, last, digest, readings, cause)"
-                " VALUES (?,?,?,?,?,?,'released')",
-                (epoch_no, int(lane), start, last, digest, total),
+                "DELETE FROM gone WHERE epoch_no=? AND lane=? AND first BETWEEN ? AND ?",
+                (epoch_no, int(lane), first, last),
             )
-            self._used -= size
+            _insert_gone(
+                db,
+                Gone(
+                    epoch_no=epoch_no,
+                    lane=lane,
+                    first=start,
+                    last=last,
+                    digest=digest,
+                    readings=total,
+                    cause="released",
+                ),
+            )
+            return removed
+
+        return self._write(write)
+
+    def forget(self, epoch_nos: Sequence[int]) -> None:
+        """Removes epochs of which no batch is left here.
+
+        Raises:
+            SpoolError: nothing was removed.
+        """
+
+        def write(db: apsw.Connection) -> None:
+            for no in epoch_nos:
+                bounds = (batch_id(no, Lane.ALARM, 0), batch_id(no, Lane.DATA, SEQ_MASK))
+                if db.execute("SELECT 1 FROM batch WHERE id BETWEEN ? AND ? LIMIT 1", bounds).get is None:
+                    db.execute("DELETE FROM delivered WHERE epoch_no=?", (no,))
+                    db.execute("DELETE FROM gone WHERE epoch_no=?", (no,))
+                    db.execute("DELETE FROM epoch WHERE no=?", (no,))
 
         self._write(write)
-        return removed
 
-    def _write(self, work: Callable[[apsw.Connection], None]) -> None:
+    def checkpoint(self) -> None:
+        """Moves the log into the file, so that the log's own space can be used again.
+
+        Raises:
+            SpoolError: there is no room for that either.
+        """
+        self._read(lambda db: db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART))
+
+    def _write(self, work: Callable[[apsw.Connection], T]) -> T:
         try:
             db = self._open
             with db:
-                work(db)
+                answer = work(db)
+            self._used = used_bytes(db)
+            return answer
         except (apsw.Error, OSError) as error:
             # After a failed sync the same handle proves nothing: close it, open a new one.
             self.close()
             raise SpoolError(f"the spool could not be written: {error}") from error
 
     # -- reading ---------------------------------------------------------------------
+
+    def _read(self, work: Callable[[apsw.Connection], T]) -> T:
+        try:
+            return work(self._open)
+        except (apsw.Error, OSError) as error:
+            self.close()
+            raise SpoolError(f"the spool could not be read: {error}") from error
 
     def read(
         self, epoch_no: int, lane: Lane, ranges: Iterable[tuple[int, int]], *, limit_bytes: int, limit_rows: int = 64
@@ -393,55 +277,59 @@ class Spool:
         Raises:
             SpoolError: the file cannot be read.
         """
-        found: list[StoredBatch] = []
-        size = 0
-        try:
+
+        def read(db: apsw.Connection) -> list[StoredBatch]:
+            found: list[StoredBatch] = []
+            size = 0
             for first, last in ranges:
-                for id, digest, readings, envelope in self._open.execute(
-                    "SELECT id, digest, readings, envelope FROM batch WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
+                rows: Any = db.execute(
+                    "SELECT id, digest, readings, checksum, envelope FROM batch"
+                    " WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
                     (batch_id(epoch_no, lane, first), batch_id(epoch_no, lane, last), limit_rows - len(found)),
-                ):
-                    found.append(StoredBatch(id=id, digest=digest, readings=readings, envelope=envelope))
+                )
+                for id, digest, readings, checksum, envelope in rows:
+                    is_whole = row_checksum(digest, envelope) == checksum
+                    found.append(
+                        StoredBatch(id=id, digest=digest, readings=readings, envelope=envelope, is_whole=is_whole)
+                    )
                     size += len(envelope)
                     if size >= limit_bytes or len(found) >= limit_rows:
                         return found
-        except apsw.Error as error:
-            self.close()
-            raise SpoolError(f"the spool could not be read: {error}") from error
-        return found
+            return found
+
+        return self._read(read)
 
     def digest(self, epoch_no: int, lane: Lane, seq: int) -> bytes | None:
-        """Returns the digest of a batch that is or was here, or None.
+        """Returns the digest of a batch that is here or is the last of a range that was, or None.
 
         Raises:
             SpoolError: the file cannot be read.
         """
-        try:
-            here = self._open.execute("SELECT digest FROM batch WHERE id=?", (batch_id(epoch_no, lane, seq),)).get
-            if here is not None:
-                return bytes(here)
-            gone = self._open.execute(
-                "SELECT digest FROM gone WHERE epoch_no=? AND lane=? AND last=?", (epoch_no, int(lane), seq)
-            ).get
-            return None if gone is None else bytes(gone)
-        except apsw.Error as error:
-            self.close()
-            raise SpoolError(f"the spool could not be read: {error}") from error
+
+        def read(db: apsw.Connection) -> bytes | None:
+            here: Any = db.execute("SELECT digest FROM batch WHERE id=?", (batch_id(epoch_no, lane, seq),)).get
+            if here is None:
+                here = db.execute(
+                    "SELECT digest FROM gone WHERE epoch_no=? AND lane=? AND last=?", (epoch_no, int(lane), seq)
+                ).get
+            return None if here is None else bytes(here)
+
+        return self._read(read)
 
     def catalogue(self, hash: bytes) -> bytes | None:
-        """Returns the signed envelope of a catalogue, or None."""
-        try:
-            envelope = self._open.execute("SELECT envelope FROM catalogue WHERE hash=?", (hash,)).get
-        except apsw.Error as error:
-            self.close()
-            raise SpoolError(f"the spool could not be read: {error}") from error
+        """Returns the signed envelope of a catalogue, or None.
+
+        Raises:
+            SpoolError: the file cannot be read.
+        """
+        envelope: Any = self._read(lambda db: db.execute("SELECT envelope FROM catalogue WHERE hash=?", (hash,)).get)
         return None if envelope is None else bytes(envelope)
 
     # -- room ------------------------------------------------------------------------
 
     @property
     def used_bytes(self) -> int:
-        """Bytes of all sealed batches here."""
+        """Bytes of the file's pages that are in use."""
         return self._used
 
     def excess(self, lane: Lane) -> int:
@@ -449,47 +337,149 @@ class Spool:
         allowed = self._quota if lane is Lane.ALARM else self._quota - self._reserve
         return self._used - allowed
 
-    def oldest(
-        self,
-        epoch_no: int,
-        lane: Lane,
-        ranges: Iterable[tuple[int, int]],
-        *,
-        want_bytes: int,
-        keep_after_us: int | None,
-    ) -> tuple[int, int, bytes, int] | None:
-        """Returns the oldest run of neighbouring batches in ``ranges`` to remove.
+    def alarm_times(self, epoch_nos: Iterable[int]) -> list[tuple[int, int]]:
+        """Returns the spans (monotonic us) of the alarm batches here of some epochs of one boot.
+
+        Raises:
+            SpoolError: the file cannot be read.
+        """
+
+        def read(db: apsw.Connection) -> list[tuple[int, int]]:
+            found: list[tuple[int, int]] = []
+            for no in epoch_nos:
+                rows: Any = db.execute(
+                    "SELECT first_us, last_us FROM batch WHERE id BETWEEN ? AND ? AND last_us IS NOT NULL",
+                    (batch_id(no, Lane.ALARM, 1), batch_id(no, Lane.ALARM, SEQ_MASK)),
+                )
+                found.extend(rows)
+            return found
+
+        return self._read(read)
+
+    def oldest(self, candidates: Iterable[Candidate], *, want_bytes: int) -> Gone | None:
+        """Returns the first run of neighbouring batches that may go; nothing is removed yet.
 
         Args:
-            ranges: seqs that may go, ascending.
-            want_bytes: stop when this much would be freed.
-            keep_after_us: rows whose newest sample is later stay; None: no such bound.
+            candidates: in the order in which they should go.
+            want_bytes: the run ends when this much would be freed.
 
-        Returns:
-            (first, last, digest of last, readings), or None.
+        Raises:
+            SpoolError: the file cannot be read.
         """
-        for first, last in ranges:
-            start = end = 0
-            digest, readings, size = b"", 0, 0
-            for id, row_digest, row_readings, row_size, last_us in self._open.execute(
-                "SELECT id, digest, readings, length(envelope), last_us FROM batch"
-                " WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
-                (batch_id(epoch_no, lane, first), batch_id(epoch_no, lane, last), _PRUNE_ROWS),
-            ):
-                seq = split_id(id)[2]
-                if end and seq != end + 1:
-                    break
-                if keep_after_us is not None and last_us is not None and last_us > keep_after_us:
-                    break
-                start = start or seq
-                end, digest, readings, size = seq, row_digest, readings + row_readings, size + row_size
-                if size >= want_bytes:
-                    break
-            if end:
-                return start, end, digest, readings
-        return None
+
+        def read(db: apsw.Connection) -> Gone | None:
+            for candidate in candidates:
+                found = _oldest_run(db, candidate, want_bytes)
+                if found is not None:
+                    return found
+            return None
+
+        return self._read(read)
 
     def check(self) -> str:
-        """Returns ``ok`` or what SQLite's full check found."""
-        rows = self._open.execute("PRAGMA integrity_check(20)").fetchall()
+        """Returns ``ok`` or what SQLite's full check found.
+
+        Raises:
+            SpoolError: the file cannot be read.
+        """
+        rows: Any = self._read(lambda db: db.execute("PRAGMA integrity_check(20)").fetchall())
         return "\n".join(str(text) for (text,) in rows)
+
+
+def _insert_epoch(db: apsw.Connection, row: EpochRow) -> None:
+    db.execute(
+        "INSERT INTO epoch (no, epoch, reason, boot_id, boot_counter, started_us, started_uptime_s, is_volatile)"
+        " SELECT ?,?,?,?,?,?,?,? WHERE NOT EXISTS (SELECT 1 FROM epoch WHERE epoch=?)",
+        (
+            row.no,
+            row.epoch,
+            row.reason,
+            row.boot_id,
+            row.boot_counter,
+            row.started_us,
+            row.started_uptime_s,
+            int(row.is_volatile),
+            row.epoch,
+        ),
+    )
+
+
+def _insert_batch(db: apsw.Connection, epoch_no: int, sealed: Sealed) -> None:
+    id = batch_id(epoch_no, sealed.lane, sealed.seq)
+    checksum = row_checksum(sealed.digest, sealed.envelope)
+    try:
+        db.execute(
+            "INSERT INTO batch (id, digest, readings, first_us, last_us, checksum, envelope) VALUES (?,?,?,?,?,?,?)",
+            (id, sealed.digest, sealed.readings, sealed.first_us, sealed.last_us, checksum, sealed.envelope),
+        )
+    except apsw.ConstraintError:
+        # A commit that was durable although it returned an error is made again.
+        if db.execute("SELECT digest FROM batch WHERE id=?", (id,)).get != sealed.digest:
+            raise
+
+
+def _insert_gone(db: apsw.Connection, gone: Gone) -> None:
+    db.execute(
+        "INSERT OR REPLACE INTO gone (epoch_no, lane, first, last, digest, readings, cause) VALUES (?,?,?,?,?,?,?)",
+        (gone.epoch_no, int(gone.lane), gone.first, gone.last, gone.digest, gone.readings, gone.cause),
+    )
+
+
+def _drop(db: apsw.Connection, epoch_no: int, loss: LossRecord) -> None:
+    _remove(db, batch_id(epoch_no, loss.lane, loss.first), batch_id(epoch_no, loss.lane, loss.last))
+    _insert_gone(
+        db,
+        Gone(
+            epoch_no=epoch_no,
+            lane=loss.lane,
+            first=loss.first,
+            last=loss.last,
+            digest=loss.digest,
+            readings=loss.readings,
+            cause=loss.cause,
+        ),
+    )
+
+
+def _remove(db: apsw.Connection, low: int, high: int) -> tuple[int, int]:
+    """Removes rows; returns how many, and their readings."""
+    rows: Any = db.execute(
+        "SELECT count(*), coalesce(sum(readings), 0) FROM batch WHERE id BETWEEN ? AND ?", (low, high)
+    ).fetchone()
+    db.execute("DELETE FROM batch WHERE id BETWEEN ? AND ?", (low, high))
+    return int(rows[0]), int(rows[1])
+
+
+def _oldest_run(db: apsw.Connection, candidate: Candidate, want_bytes: int) -> Gone | None:
+    no, lane = candidate.epoch_no, candidate.lane
+    for low, high in candidate.ranges:
+        first = last = readings = size = 0
+        digest = b""
+        rows: Any = db.execute(
+            "SELECT id, digest, readings, length(envelope), first_us, last_us FROM batch"
+            " WHERE id BETWEEN ? AND ? ORDER BY id",
+            (batch_id(no, lane, low), batch_id(no, lane, high)),
+        )
+        for id, row_digest, row_readings, row_size, first_us, last_us in rows:
+            seq = split_id(id)[2]
+            if candidate.keep_after_us is not None and last_us is not None and last_us > candidate.keep_after_us:
+                break
+            is_spared = last_us is not None and _touches(candidate.spared, first_us, last_us)
+            if last and (is_spared or seq != last + 1):
+                break
+            if is_spared:
+                continue
+            first, last, digest = first or seq, seq, row_digest
+            readings, size = readings + row_readings, size + row_size
+            if size >= want_bytes or last - first + 1 >= _PRUNE_ROWS:
+                break
+        if last:
+            return Gone(
+                epoch_no=no, lane=lane, first=first, last=last, digest=digest, readings=readings, cause="released"
+            )
+    return None
+
+
+def _touches(spans: Sequence[tuple[int, int]], first_us: int, last_us: int) -> bool:
+    place = bisect_right(spans, last_us, key=lambda span: span[0]) - 1
+    return place >= 0 and spans[place][1] >= first_us

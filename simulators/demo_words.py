@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from simulators.demo_tally import Tally
 
-#: a projection is changed: the highest gas value of the first minute
-CHANGE_PROJECTION = "UPDATE rollup SET high=99.5 WHERE minute=(SELECT min(minute) FROM rollup)"
+#: a projection is changed: the highest value of one point in the oldest minute
+CHANGE_PROJECTION = (
+    "UPDATE rollup SET high=99.5 WHERE (point_no, minute)=(SELECT point_no, minute FROM rollup ORDER BY 2, 1 LIMIT 1)"
+)
 #: one bit of the signed bytes is changed, in the oldest batch of the data lane
 CHANGE_EVIDENCE = (
     "i,e=d.execute('SELECT id,envelope FROM evidence WHERE lane=1 ORDER BY id LIMIT 1').fetchone(); "

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from simulators.errors import PortInUse, SimulatorError
+from simulators.errors import SimulatorError
 from simulators.scenario import LINK_STATES, LinkState
 from simulators.tcp_server import listen, no_delay
 
@@ -161,6 +161,3 @@ class LinkProxy:
                 self.counts.bytes_up += len(data)
             else:
                 self.counts.bytes_down += len(data)
-
-
-__all__ = ["LinkCounts", "LinkProxy", "PortInUse"]

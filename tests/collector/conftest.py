@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from collector.data_dir import prepare
-from collector.database import FILE_NAME
-from collector.keys import add_gateway
+from collector.database import FILE_NAME, upgrade
+from collector.keys import add_gateway, load_signer
 from collector.store import Store
 from tests.collector.gateways import START_US, Gateway
 
@@ -20,9 +20,11 @@ S = 1_000_000
 class Bench:
     """One collector's data directory in virtual time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, template: Path) -> None:
         self.data = folder
-        self.signer = prepare(folder)
+        folder.mkdir(parents=True)
+        shutil.copy(template, folder / FILE_NAME)
+        self.signer = load_signer(folder, create=True)
         self.now_us = START_US + 100 * S
         self.gateway = Gateway()
         self.register(self.gateway)
@@ -47,19 +49,27 @@ class Bench:
         self.store.run(lambda db: db.execute(sql, values))
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database, made once: applying the schema takes longer than most tests."""
+    path = tmp_path_factory.mktemp("template") / FILE_NAME
+    upgrade(path, START_US)
+    return path
+
+
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path / "data")
+def bench(tmp_path: Path, template: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path / "data", template)
     yield made
     made.store.close()
 
 
 @pytest.fixture
-def make_bench(tmp_path: Path) -> Iterator[Callable[[str], Bench]]:
+def make_bench(tmp_path: Path, template: Path) -> Iterator[Callable[[], Bench]]:
     made: list[Bench] = []
 
-    def make(name: str) -> Bench:
-        made.append(Bench(tmp_path / name))
+    def make() -> Bench:
+        made.append(Bench(tmp_path / str(len(made)), template))
         return made[-1]
 
     yield make

@@ -150,7 +150,7 @@ class Gateway:
 
     def event(self, state: str, at_us: int, raised_by: bytes | None = None, **more: object) -> AlarmEvent:
         id = event_id(self.id, self.boot_id, "well-0/ch4", b"rule-hash-01", state, at_us)
-        values: dict[str, object] = dict(
+        values: dict[str, object] = dict(  # noqa: C408  as the record's own call reads
             id=id, raised_by=raised_by or id, boot_id=self.boot_id, point="well-0/ch4", quantity="ch4", unit="%{LEL}",
             en="Well 0", zh="0号井", rule_id="ch4-low", rule_hash=b"rule-hash-01", rule_en="pre-alarm", rule_zh="低报",
             severity="yellow", scheme="GB", state=state, cause="limit", limit=10.0, value=12.5, code=0,

@@ -121,6 +121,14 @@ def test_a_state_directory_that_cannot_be_made_is_a_sentence(tmp_path: Path, cap
     assert "a directory of its own" in capsys.readouterr().err
 
 
+def test_a_reading_without_an_agent_says_why_a_port_is_closed(tmp_path: Path, capsys: Capture) -> None:
+    site = write_site(tmp_path, GATEWAY + PORTS + MAIN)
+    assert main(["read", "--config", str(site)]) == 0
+    captured = capsys.readouterr()
+    assert "missing: port is not there" in captured.out
+    assert f"main-1: {tmp_path / 'bus-1'} is not there" in captured.err.splitlines()
+
+
 def test_a_reader_that_has_gone_is_no_traceback(tmp_path: Path) -> None:
     command = f"'{sys.executable}' -m edge_agent.cli key --state-dir '{tmp_path}' | true"
     root = Path(__file__).parents[2]

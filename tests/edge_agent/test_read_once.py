@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.quality import GOOD, ILLEGAL_ADDRESS, NO_REPLY, NOT_ASKED, OVER_RANGE
+from contracts.quality import GOOD, ILLEGAL_ADDRESS, NO_REPLY, NOT_ASKED, OVER_RANGE, PORT_CLOSED
 from drivers.port import ReadRequest, ReadResult
 from edge_agent.compile import compile_site
 from edge_agent.plan import Plan, PointPlan, PortPlan
@@ -61,8 +61,9 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 class FakePort:
     """Answers with zeros, except what the test says of a unit or an address."""
 
-    def __init__(self, codes: dict[int, int], holes: frozenset[int] = frozenset()) -> None:
+    def __init__(self, codes: dict[int, int], holes: frozenset[int] = frozenset(), detail: str = "") -> None:
         self.codes = codes
+        self.detail = detail
         self.holes = holes
         self.asked: list[ReadRequest] = []
         self.is_open = False
@@ -82,14 +83,17 @@ class FakePort:
         if code == GOOD and self.holes & set(range(request.address, request.address + request.count)):
             code = ILLEGAL_ADDRESS
         words = (0,) * request.count if code == GOOD else None
-        return ReadResult(words=words, code=code, requested_us=start, replied_us=self._now_us)
+        detail = "" if code == GOOD else self.detail
+        return ReadResult(words=words, code=code, requested_us=start, replied_us=self._now_us, detail=detail)
 
 
-def _ports(codes: dict[int, int], holes: frozenset[int] = frozenset()) -> tuple[dict[str, FakePort], object]:
+def _ports(
+    codes: dict[int, int], holes: frozenset[int] = frozenset(), detail: str = ""
+) -> tuple[dict[str, FakePort], object]:
     made: dict[str, FakePort] = {}
 
     def make(port: PortPlan) -> FakePort:
-        return made.setdefault(port.id, FakePort(codes, holes))
+        return made.setdefault(port.id, FakePort(codes, holes, detail))
 
     return made, make
 
@@ -116,6 +120,24 @@ async def test_a_silent_device_is_asked_once_and_others_go_on(plan: Plan) -> Non
     assert not codes["main"] & {NO_REPLY, NOT_ASKED}
     lost = [r for r in describe(plan, ticks, 2_000_000) if r["point"].startswith("bridge/")]
     assert {(r["value"], r["text"], r["quality"]) for r in lost} == {(None, "", "missing")}
+
+
+@pytest.mark.parametrize(
+    ("code", "detail", "told"),
+    [
+        (PORT_CLOSED, "/dev/ttyUSB0 is used by another program", ["/dev/ttyUSB0 is used by another program"]),
+        (NO_REPLY, "no reply", []),
+        (ILLEGAL_ADDRESS, "exception 02", []),
+        (NO_REPLY, "", []),
+    ],
+)
+async def test_what_the_line_says_beyond_the_quality_is_told(
+    plan: Plan, code: int, detail: str, told: list[str]
+) -> None:
+    _, make = _ports({81: code}, detail=detail)
+    heard: list[tuple[str, str]] = []
+    await read_once(plan, make, lambda *told: heard.append(told))  # type: ignore[arg-type]
+    assert heard == [("main", text) for text in told]
 
 
 async def test_a_refused_block_is_asked_point_by_point(plan: Plan) -> None:

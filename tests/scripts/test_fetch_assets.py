@@ -41,7 +41,7 @@ def test_the_repository_s_own_list_is_sound() -> None:
     targets = [target for p in packages for target in p.files.values()]
     assert str(into) == "collector/web/static/vendor"
     assert len(targets) == len(set(targets))
-    assert {"htmx.min.js", "hx-sse.min.js", "uPlot.iife.min.js", "uPlot.min.css"} <= set(targets)
+    assert {"uPlot.iife.min.js", "uPlot.min.css"} <= set(targets)
 
 
 def test_only_listed_files_come_out() -> None:

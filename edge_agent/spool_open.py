@@ -1,0 +1,115 @@
+"""Opening the spool: pragmas of the promise, schema, and what a new epoch must know.
+
+Nothing here writes a batch.  The pragmas follow SQLite's own documents (wal.html, pragma.html):
+WAL with ``synchronous=FULL`` syncs the log before a commit returns; the log file is kept and
+checkpoints are rare, which wears flash less.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+import apsw
+
+from contracts.batch import Head, Lane
+from edge_agent.errors import SpoolError
+from edge_agent.ranges import Ranges
+from edge_agent.spool_records import SEQ_MASK, EpochRow, LaneView, Opened, batch_id, split_id
+
+SCHEMA_VERSION = 1
+#: small pages write less per small commit
+_PAGE_BYTES = 1024
+
+
+def prepare(db: apsw.Connection) -> None:
+    """Sets and checks the pragmas, and applies the schema to an empty file.
+
+    Raises:
+        SpoolError: the promise cannot be kept on this file, or it is of another version.
+        apsw.Error: SQLite cannot use the file.
+    """
+    db.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+    mode = db.execute("PRAGMA journal_mode=WAL").get
+    db.execute("PRAGMA synchronous=FULL")
+    db.execute("PRAGMA journal_size_limit=-1")
+    db.execute("PRAGMA wal_autocheckpoint=2000")
+    db.execute("PRAGMA mmap_size=0")
+    if mode != "wal" or db.execute("PRAGMA synchronous").get != 2:
+        raise SpoolError(f"the spool's journal mode is {mode!r}: WAL with FULL is needed to keep the promise")
+    version = db.execute("PRAGMA user_version").get
+    if version == 0:
+        with db:
+            db.execute(files("edge_agent").joinpath("spool_schema.sql").read_text())
+            db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+    elif version != SCHEMA_VERSION:
+        raise SpoolError(f"the spool has version {version}, this program knows {SCHEMA_VERSION}")
+
+
+def used_bytes(db: apsw.Connection) -> int:
+    """Returns how much of the file is in use; free pages inside it will be used again."""
+    pages: Any = db.execute("PRAGMA page_count").get
+    free: Any = db.execute("PRAGMA freelist_count").get
+    size: Any = db.execute("PRAGMA page_size").get
+    return int((pages - free) * size)
+
+
+def read_all(db: apsw.Connection) -> Opened:
+    """Returns what lies in the spool; its cost grows with epochs, not with batches."""
+    epochs = _epochs(db)
+    lanes = {
+        (row.no, lane): LaneView(head=_head(db, row.no, lane), delivered=Ranges()) for row in epochs for lane in Lane
+    }
+    for no, lane, first, last in db.execute("SELECT epoch_no, lane, first, last FROM delivered"):
+        view = lanes.get((no, Lane(lane)))
+        if view is not None:
+            view.delivered.add(first, last)
+            view.settled.add(first, last)
+    for no, lane, first, last, cause in db.execute("SELECT epoch_no, lane, first, last, cause FROM gone"):
+        view = lanes.get((no, Lane(lane)))
+        if view is not None:
+            (view.released if cause == "released" else view.lost).add(first, last)
+            view.settled.add(first, last)
+    state: dict[str, Any] = dict(db.execute("SELECT key, value FROM state").fetchall())  # type: ignore[arg-type]
+    return Opened(
+        epochs=epochs,
+        lanes=lanes,
+        state=state,
+        catalogues=frozenset(hash for (hash,) in db.execute("SELECT hash FROM catalogue")),
+        put_aside=None,
+    )
+
+
+def _epochs(db: apsw.Connection) -> tuple[EpochRow, ...]:
+    rows: list[Any] = db.execute(
+        "SELECT no, epoch, reason, boot_id, boot_counter, started_us, started_uptime_s, is_volatile"
+        " FROM epoch ORDER BY no"
+    ).fetchall()
+    return tuple(
+        EpochRow(
+            no=no,
+            epoch=epoch,
+            reason=reason,
+            boot_id=boot_id,
+            boot_counter=counter,
+            started_us=started,
+            started_uptime_s=uptime,
+            is_volatile=bool(volatile),
+        )
+        for no, epoch, reason, boot_id, counter, started, uptime, volatile in rows
+    )
+
+
+def _head(db: apsw.Connection, epoch_no: int, lane: Lane) -> Head:
+    row: Any = db.execute(
+        "SELECT id, digest FROM batch WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
+        (batch_id(epoch_no, lane, 1), batch_id(epoch_no, lane, SEQ_MASK)),
+    ).fetchone()
+    gone: Any = db.execute(
+        "SELECT last, digest FROM gone WHERE epoch_no=? AND lane=? ORDER BY last DESC LIMIT 1",
+        (epoch_no, int(lane)),
+    ).fetchone()
+    seq, digest = (split_id(row[0])[2], row[1]) if row else (0, b"")
+    if gone and gone[0] > seq:
+        seq, digest = gone
+    return Head(seq=seq, digest=digest)

@@ -1,0 +1,58 @@
+"""The migrations lead to the schema; every connection is what the promise needs."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from collector.database import FILE_NAME, open_reader, open_writer, read_meta, upgrade
+from collector.errors import StoreError
+from collector.schema import metadata
+
+
+def test_the_migrations_lead_to_the_schema(template: Path) -> None:
+    engine = create_engine(f"sqlite:///{template}")
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_upgrading_again_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / FILE_NAME
+    upgrade(path, 5)
+    epoch = read_meta(open_reader(path), "collector_epoch")
+    upgrade(path, 6)
+    assert read_meta(open_reader(path), "collector_epoch") == epoch
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_the_writer_is_wal_and_full_and_readers_cannot_write(template: Path) -> None:
+    db = open_writer(template)
+    assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert db.execute("PRAGMA synchronous").fetchone() == (2,)
+    reader = open_reader(template)
+    with pytest.raises(sqlite3.OperationalError):
+        reader.execute("DELETE FROM meta")
+
+
+def test_a_schema_of_the_future_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / FILE_NAME
+    upgrade(path, 5)
+    db = open_writer(path)
+    db.execute("UPDATE alembic_version SET version_num='9999'")
+    with pytest.raises(StoreError, match="schema"):
+        upgrade(path, 6)
+
+
+def test_no_database_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="collector init"):
+        open_reader(tmp_path / "none")
+    (tmp_path / "text").write_text("not a database " * 100)
+    with pytest.raises(StoreError):
+        open_reader(tmp_path / "text")
