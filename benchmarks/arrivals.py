@@ -62,7 +62,9 @@ class Delays:
 
     def at(self, share: float) -> float | None:
         """Returns the value below which this share of all lies; None without any."""
-        return None if not self.values else sorted(self.values)[min(len(self.values) - 1, int(share * len(self.values)))]
+        return (
+            None if not self.values else sorted(self.values)[min(len(self.values) - 1, int(share * len(self.values)))]
+        )
 
     @property
     def p50(self) -> float | None:
@@ -105,7 +107,9 @@ def ticks(batch: Batch) -> list[tuple[int, int]]:
 
 def not_good(batch: Batch) -> int:
     """Returns how many samples of a data batch are not good."""
-    return sum(run for raw in batch.blocks if raw[5] for run, code in zip(raw[5][::2], raw[5][1::2], strict=True) if code)
+    return sum(
+        run for raw in batch.blocks if raw[5] for run, code in zip(raw[5][::2], raw[5][1::2], strict=True) if code
+    )
 
 
 def committed(messages: Iterable[Message]) -> dict[tuple[bytes, Lane], list[tuple[int, int]]]:

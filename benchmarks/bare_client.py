@@ -16,6 +16,7 @@ import socket
 import sys
 import time
 import zlib
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from operator import sub
@@ -33,11 +34,15 @@ from benchmarks.bench_site import REGISTERS, device_host
 
 TOPIC = "bare/data"
 _pack: Any = msgpack.packb
-Row = tuple[int, list[int]]
+Row = tuple[int, Sequence[int]]
 
 
 def _now_us() -> int:
     return time.monotonic_ns() // 1000
+
+
+def _no_delay(client: paho.Client, data: Any, sock: Any) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def columns(device: int, sealed_us: int, rows: list[Row]) -> list[Any]:
@@ -60,9 +65,7 @@ class BareClient:
         self._database = str(folder / "bare.db")
         self._disk = ThreadPoolExecutor(1)
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="bare", protocol=paho.MQTTv311)
-        self._client.on_socket_open = lambda client, data, sock: sock.setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-        )
+        self._client.on_socket_open = _no_delay
 
     async def run(self, bank_port: int, broker_port: int) -> None:
         """Runs until SIGTERM."""

@@ -55,9 +55,7 @@ def usage(pid: int, *, proc: Path = _PROC) -> Usage:
         cpu += int((task / "schedstat").read_text().split()[0])
         switches += fields((task / "status").read_text())["voluntary_ctxt_switches"]
     io = fields((proc / str(pid) / "io").read_text())
-    return Usage(
-        cpu_ns=cpu, voluntary_switches=switches, write_bytes=io["write_bytes"] - io["cancelled_write_bytes"]
-    )
+    return Usage(cpu_ns=cpu, voluntary_switches=switches, write_bytes=io["write_bytes"] - io["cancelled_write_bytes"])
 
 
 def memory(pid: int, *, proc: Path = _PROC) -> Memory:

@@ -65,7 +65,10 @@ def lines_of(result: Result) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     text = [result.title, f"  {result.method}"]
     for row in rows:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:5], widths[1:5], strict=True))]
+        cells = [
+            row[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(row[1:5], widths[1:5], strict=True)),
+        ]
         text.append(f"  {'  '.join(cells)}  {row[5]}".rstrip())
     return text
 
@@ -91,7 +94,11 @@ def _number(value: float | None) -> str:
 def machine() -> dict[str, str]:
     """Returns what the numbers depend on: processor, kernel, Python, SQLite, disk."""
     cpu = next(
-        (line.split(":", 1)[1].strip() for line in _text("/proc/cpuinfo").splitlines() if line.startswith("model name")),
+        (
+            line.split(":", 1)[1].strip()
+            for line in _text("/proc/cpuinfo").splitlines()
+            if line.startswith("model name")
+        ),
         platform.machine(),
     )
     return {

@@ -191,7 +191,7 @@ class Stage:
             "set_tcp_nodelay true\nlog_dest stderr\n"
         )
         self._broker = Child("broker", [tool, "-c", str(config)], folder=self.folder, cpu=OTHER_CPU)
-        wait_until(lambda: self._answers(), "the broker's listening")
+        wait_until(self._answers, "the broker's listening")
 
     def _answers(self) -> bool:
         assert self._broker is not None

@@ -15,6 +15,7 @@ import socket
 import struct
 import time
 from pathlib import Path
+from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -28,6 +29,10 @@ from contracts.receipt import Receipt
 from contracts.topics import Channel, parse, subscription, topic
 
 _LANES = {Channel.ALARM: (Lane.ALARM, Type.ALARM_BATCH), Channel.DATA: (Lane.DATA, Type.DATA_BATCH)}
+
+
+def _no_delay(client: paho.Client, data: Any, sock: Any) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class Device(asyncio.Protocol):
@@ -63,10 +68,8 @@ class ReceiptGiver:
         self._client.on_connect = lambda client, *_: client.subscribe(
             [(subscription(channel), 1) for channel in (*_LANES, Channel.ASK)]
         )
-        self._client.on_message = lambda client, data, message: self._take(message.topic, message.payload)
-        self._client.on_socket_open = lambda client, data, sock: sock.setsockopt(
-            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-        )
+        self._client.on_message = lambda client, data, message: self._take(message.topic, bytes(message.payload))
+        self._client.on_socket_open = _no_delay
 
     def start(self) -> None:
         """Connects, and serves in paho's thread."""
@@ -122,9 +125,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.broker:
         public = parse_key_line(options.agent_key.read_text(), str(options.agent_key))
-        ReceiptGiver(
-            broker_port=options.broker, agent=Verifier(public), signer=load_or_create(options.key)
-        ).start()
+        ReceiptGiver(broker_port=options.broker, agent=Verifier(public), signer=load_or_create(options.key)).start()
     asyncio.run(_serve(options.port))
 
 

@@ -152,6 +152,10 @@ class Delivery:
         else:
             self._open.discard(key)
 
+    def has_epoch(self, no: int) -> bool:
+        """Returns whether an epoch is known by its number."""
+        return no in self._rows
+
     def number(self, epoch: bytes) -> int | None:
         """Returns the number of an epoch."""
         return self._numbers.get(epoch)
@@ -299,13 +303,19 @@ class Delivery:
 
     def distrust(self) -> None:
         """Takes back what a collector that is no more has receipted; what was removed since stays settled."""
-        for key, view in self._lanes.items():
+        for no in self._rows:
+            self.distrust_epoch(no)
+        self.forget_flight()
+
+    def distrust_epoch(self, no: int) -> None:
+        """As ``distrust``, for one epoch."""
+        for lane in Lane:
+            view = self._lanes[no, lane]
             if len(view.delivered):
-                self._changed.add(key)
+                self._changed.add((no, lane))
             view.delivered = Ranges()
             view.settled = Ranges([*view.lost, *view.released])
-            self._look(key)
-        self.forget_flight()
+            self._look((no, lane))
 
     def take_changed(self) -> dict[Key, tuple[tuple[int, int], ...]]:
         """Returns the delivered ranges to make durable with the next seal, and forgets them."""

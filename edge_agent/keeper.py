@@ -24,24 +24,31 @@ from typing import Any
 import msgpack
 
 from contracts.batch import AlarmEvent, Genesis, HealthRecord, Lane, LossRecord, Note, Origin, Statement
-from edge_agent.delivery import BatchKey, Delivery
+from contracts.errors import ContractError
+from edge_agent.delivery import Delivery
 from edge_agent.errors import SpoolError
+from edge_agent.new_file import settle
+from edge_agent.room import Room
 from edge_agent.seal import Chain, Sealed
-from edge_agent.spool import Commit, EpochRow, Opened, Spool
+from edge_agent.spool import Spool
+from edge_agent.spool_records import Commit, EpochRow, Gone, Opened, StoredBatch, loss_record, unasked_epoch_no
 from edge_agent.spool_thread import SpoolThread
 from edge_agent.uplink import Uplink
+from edge_agent.volatile import VolatileBatches
 
 _LOG = logging.getLogger(__name__)
 #: a commit that takes longer makes the agent go on without the store
 COMMIT_LIMIT_S = 0.2
 #: what a volatile epoch may hold in memory (bytes of envelopes)
 _MEMORY_LIMIT = 16 * 1024 * 1024
-#: epoch numbers from here on were given without asking the store
-FIRST_UNASKED = 1 << 28
+#: a volatile epoch is written to the store in pieces of this size
+_PIECE = 1024 * 1024
+#: alarm events of a volatile epoch that are sealed again afterwards, at most; the newest count
+_MOST_LATER = 5000
 #: pause before a store that failed is tried again
 _TRY_AGAIN_S = 1.0
-#: room is made in steps of this part of the quota
-_STEP = 0.02
+#: alarm events in one batch
+_EVENTS = 200
 
 
 class StoreState(Enum):
@@ -53,11 +60,18 @@ class StoreState(Enum):
 
 @dataclass(slots=True, kw_only=True)
 class _Pending:
-    epoch_no: int
     commit: Commit
     events: tuple[AlarmEvent, ...]
     at_us: int
     is_resealed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Epoch:
+    """One epoch that is sealed into."""
+
+    chain: Chain
+    row: EpochRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +99,6 @@ class Keeper:
         spool: SpoolThread,
         delivery: Delivery,
         chain: Chain,
-        epoch_no: int,
         row: EpochRow,
         new_chain: Callable[[bytes, Genesis, Origin], Chain],
         monotonic: Callable[[], int],
@@ -101,21 +114,19 @@ class Keeper:
         self._monotonic = monotonic
         self._alarm_state = alarm_state
         self._uptime_s = uptime_s
-        self._durable = chain
-        self._durable_no = epoch_no
-        self._durable_row: EpochRow | None = row
-        self._volatile: Chain | None = None
-        self._volatile_no = 0
-        self._volatile_row: EpochRow | None = None
+        self._durable = _Epoch(chain=chain, row=row)
+        self._volatile: _Epoch | None = None
         self._pending: deque[_Pending] = deque()
         self._committing: asyncio.Task[None] | None = None
-        self._later_events: list[AlarmEvent] = []
+        #: alarm events of the volatile epoch with the seq of their batch there
+        self._later: deque[tuple[int, AlarmEvent]] = deque(maxlen=_MOST_LATER)
+        #: taken from their owners and not yet durable
+        self._owed_state: dict[str, bytes] = {}
+        self._owed_gone: list[Gone] = []
         self._stored = 0
-        self._quota, self._reserve, self._retention_s = quota_bytes, reserve_bytes, retention_s
-        self._rows: dict[int, EpochRow] = {epoch_no: row}
         self.uplink: Uplink | None = None
-        #: batches of a volatile epoch that are neither receipted nor in the spool, by key
-        self.memory: dict[BatchKey, Sealed] = {}
+        #: batches of a volatile epoch that are neither receipted nor in the spool
+        self.memory = VolatileBatches()
         self.counts = {
             "batches": 0,
             "readings": 0,
@@ -124,47 +135,88 @@ class Keeper:
             "volatile_epochs": 0,
             "lost_batches": 0,
             "lost_readings": 0,
+            "lost_events": 0,
         }
         self.last_error = ""
         self._room_task: asyncio.Task[None] | None = None
-        #: called once with what lies in a spool that could not be opened at the start
+        self.room = Room(
+            spool=spool,
+            delivery=delivery,
+            uptime_s=uptime_s,
+            let_go=self._let_go,
+            in_use=self._in_use,
+            quota_bytes=quota_bytes,
+            reserve_bytes=reserve_bytes,
+            retention_s=retention_s,
+        )
+        #: called once, before the first commit, with what lies in a spool that did not open at the start
         self.on_first_answer: Callable[[Opened], None] | None = None
+        #: called when a new file took the place of the spool; it lacks catalogue and alarm state
+        self.on_new_file: Callable[[str], None] = lambda sentence: None
 
     @property
     def chain(self) -> Chain:
         """The chain that the next seal goes on."""
-        return self._volatile or self._durable
+        return (self._volatile or self._durable).chain
 
     @property
     def epoch_no(self) -> int:
         """Its number in this spool."""
-        return self._volatile_no if self._volatile is not None else self._durable_no
+        return (self._volatile or self._durable).row.no
 
     @property
     def state(self) -> StoreState:
         """Whether the store answers."""
         return StoreState.NORMAL if self._volatile is None else StoreState.VOLATILE
 
-    def know(self, rows: Sequence[EpochRow]) -> None:
-        """Learns the epochs that lie in the spool."""
-        for row in rows:
-            self._rows[row.no] = row
+    def _in_use(self) -> frozenset[int]:
+        return frozenset({self._durable.row.no, self.epoch_no})
 
     # -- sealing ---------------------------------------------------------------------
 
     def seal_alarms(self, events: Sequence[AlarmEvent]) -> None:
         """Seals alarm events now; they share one batch."""
-        for start in range(0, len(events), 200):
-            part = tuple(events[start : start + 200])
-            sealed = self._seal(Lane.ALARM, self._monotonic(), events=part)
-            if self._volatile is not None:
-                self._later_events.extend(part)
-            self._keep([sealed], part)
+        for start in range(0, len(events), _EVENTS):
+            self._seal_events(tuple(events[start : start + _EVENTS]), is_kept=False)
+
+    def _seal_events(self, events: tuple[AlarmEvent, ...], *, is_kept: bool) -> None:
+        """Seals one batch of events, or two of half of them where one would be too large.
+
+        Args:
+            is_kept: whether the durable chain has them too.
+        """
+        try:
+            sealed = self._seal(Lane.ALARM, self._monotonic(), events=events)
+        except ContractError:
+            if len(events) > 1:
+                self._seal_events(events[: len(events) // 2], is_kept=is_kept)
+                self._seal_events(events[len(events) // 2 :], is_kept=is_kept)
+            else:
+                self.counts["lost_events"] += 1
+                _LOG.exception("an alarm event could not be sealed")
+            return
+        if self._volatile is not None and not is_kept:
+            self._later.extend((sealed.seq, event) for event in events)
+        self._keep(sealed, events)
 
     def seal_data(
-        self, content: Content, *, losses: Sequence[LossRecord] = (), drop: Sequence[tuple[int, LossRecord]] = ()
+        self,
+        content: Content,
+        *,
+        losses: Sequence[LossRecord] = (),
+        drop: Sequence[tuple[int, LossRecord]] = (),
+        gone: Sequence[Gone] = (),
     ) -> None:
-        """Seals what was collected since the last seal."""
+        """Seals what was collected since the last seal.
+
+        Args:
+            losses: signed with it.
+            drop: which of them stand for batches that are removed with this commit.
+            gone: ranges to be remembered with this commit.
+
+        Raises:
+            contracts.errors.ContractError: the content does not fit one batch; nothing was sealed.
+        """
         sealed = self._seal(
             Lane.DATA,
             content.sealed_us,
@@ -178,7 +230,7 @@ class Keeper:
             notes=content.notes,
             losses=losses,
         )
-        self._keep([sealed], (), drop=drop)
+        self._keep(sealed, (), drop=drop, gone=gone)
 
     def _seal(self, lane: Lane, sealed_us: int, **content: Any) -> Sealed:
         chain = self.chain
@@ -190,21 +242,36 @@ class Keeper:
         return sealed
 
     def _keep(
-        self, batches: list[Sealed], events: tuple[AlarmEvent, ...], *, drop: Sequence[tuple[int, LossRecord]] = ()
+        self,
+        sealed: Sealed,
+        events: tuple[AlarmEvent, ...],
+        *,
+        drop: Sequence[tuple[int, LossRecord]] = (),
+        gone: Sequence[Gone] = (),
     ) -> None:
         if self._volatile is not None:
-            for sealed in batches:
-                self._offer(self._volatile_no, sealed, is_stored=False)
+            self._owed_gone.extend(gone)
+            self.memory.add(self.epoch_no, sealed)
+            self._offer(self.epoch_no, sealed)
             self._limit_memory()
             return
-        commit = Commit(
-            epoch_no=self._durable_no,
-            batches=batches,
-            state=self._state(),
-            delivered=self._delivery.take_changed(),
-            drop=drop,
+        row = self._durable.row
+        self._submit(
+            Commit(
+                epoch_no=row.no,
+                epochs=(row,),
+                batches=(sealed,),
+                state=self._state(),
+                delivered=self._delivery.take_changed(),
+                drop=drop,
+                gone=(*self._take_owed_gone(), *gone),
+            ),
+            events,
         )
-        self._submit(commit, events)
+
+    def _take_owed_gone(self) -> list[Gone]:
+        owed, self._owed_gone = self._owed_gone, []
+        return owed
 
     def _state(self) -> dict[str, bytes]:
         state = {"uptime_s": str(self._uptime_s()).encode()}
@@ -218,18 +285,17 @@ class Keeper:
 
     def keep_catalogue(self, hash: bytes, envelope: bytes) -> None:
         """Makes a catalogue durable before the first batch that uses it."""
-        self._submit(Commit(epoch_no=self._durable_no, catalogue=(hash, envelope)), ())
+        row = self._durable.row
+        self._submit(Commit(epoch_no=row.no, epochs=(row,), catalogue=(hash, envelope)), ())
 
-    def _offer(self, epoch_no: int, sealed: Sealed, *, is_stored: bool) -> None:
-        if not is_stored:
-            self.memory[epoch_no, sealed.lane, sealed.seq] = sealed
+    def _offer(self, epoch_no: int, sealed: Sealed) -> None:
         if self.uplink is not None:
             self.uplink.offer(epoch_no, sealed)
 
     # -- committing ------------------------------------------------------------------
 
     def _submit(self, commit: Commit, events: tuple[AlarmEvent, ...]) -> None:
-        self._pending.append(_Pending(epoch_no=commit.epoch_no, commit=commit, events=events, at_us=self._monotonic()))
+        self._pending.append(_Pending(commit=commit, events=events, at_us=self._monotonic()))
         loop = asyncio.get_running_loop()
         loop.call_later(COMMIT_LIMIT_S, self._check_late)
         if self._committing is None or self._committing.done():
@@ -243,27 +309,55 @@ class Keeper:
                     await self._commit_first()
                 else:
                     await self._come_back()
+                await self._look_at_store()
             except SpoolError as error:
                 if str(error) != self.last_error:
                     _LOG.error("%s; readings go on in memory", error)
-                self.last_error = str(error)
-                self._go_volatile()
-                await asyncio.sleep(_TRY_AGAIN_S)
-        if self._spool_excess() > 0 and (self._room_task is None or self._room_task.done()):
+                await self._wait_for_store(str(error))
+            except Exception as error:
+                # The outermost loop of keeping: a defect must not end it unseen, nor lose what waits.
+                _LOG.exception("a commit failed as no disk fails; it is made again")
+                await self._wait_for_store(f"{type(error).__name__}: {error}")
+        if self.room.excess() > 0 and (self._room_task is None or self._room_task.done()):
             self._room_task = asyncio.get_running_loop().create_task(self._make_room())
 
+    async def _wait_for_store(self, error: str) -> None:
+        self.last_error = error
+        self._go_volatile()
+        await asyncio.sleep(_TRY_AGAIN_S)
+
     async def _commit_first(self) -> None:
+        if self.on_first_answer is not None:
+            opened = await self._spool.run(Spool.inventory)
+            learn, self.on_first_answer = self.on_first_answer, None
+            learn(opened)
         item = self._pending[0]
-        row = self._durable_row
-        await self._spool.run(lambda spool: _commit(spool, row, item.commit))
+        await self._spool.run(lambda spool: spool.commit(item.commit))
         self._pending.popleft()
-        self._durable_row = None
         self.counts["commits"] += 1
         for sealed in item.commit.batches:
-            self._offer(item.epoch_no, sealed, is_stored=True)
-        if self.on_first_answer is not None:
-            learn, self.on_first_answer = self.on_first_answer, None
-            learn(await self._spool.run(Spool.inventory))
+            self._offer(item.commit.epoch_no, sealed)
+
+    async def _look_at_store(self) -> None:
+        if self._spool.take_full():
+            self.room.disk_is_full()
+        sentence = self._spool.take_replaced()
+        if sentence is not None:
+            await self._go_on_in_new_file(sentence)
+
+    async def _go_on_in_new_file(self, sentence: str) -> None:
+        after = await settle(
+            self._spool,
+            self._delivery,
+            durable_no=self._durable.row.no,
+            volatile_no=None if self._volatile is None else self._volatile.row.no,
+            pending=[sealed for item in self._pending for sealed in item.commit.batches],
+        )
+        self.on_new_file(sentence)
+        if after.losses or after.gone:
+            for loss in after.losses:
+                self.counts["lost_batches"] += loss.last - loss.first + 1
+            self.seal_data(Content(sealed_us=self._monotonic()), losses=after.losses, gone=after.gone)
 
     def _check_late(self) -> None:
         if self._volatile is None and self._pending:
@@ -271,184 +365,147 @@ class Keeper:
             if waited >= COMMIT_LIMIT_S * 0.99:
                 self._go_volatile()
 
+    # -- the volatile epoch ----------------------------------------------------------
+
     def _go_volatile(self) -> None:
         if self._volatile is not None:
             return
-        parent = self._durable.as_parent()
-        genesis = Genesis(version=self._durable.genesis.version, reason="store_unusable", parent=parent)
-        self._volatile = self._new_chain(os.urandom(8), genesis, Origin.VOLATILE)
-        self._volatile_no = unasked_epoch_no()
-        self._volatile_row = EpochRow(
-            no=self._volatile_no,
-            epoch=self._volatile.epoch,
+        durable = self._durable.chain
+        genesis = Genesis(version=durable.genesis.version, reason="store_unusable", parent=durable.as_parent())
+        chain = self._new_chain(os.urandom(8), genesis, Origin.VOLATILE)
+        row = EpochRow(
+            no=unasked_epoch_no(),
+            epoch=chain.epoch,
             reason="store_unusable",
-            boot_id=self._volatile.boot.boot_id,
-            boot_counter=self._volatile.boot.counter,
+            boot_id=chain.boot.boot_id,
+            boot_counter=chain.boot.counter,
             started_us=self._monotonic(),
             started_uptime_s=self._uptime_s(),
             is_volatile=True,
         )
-        self._rows[self._volatile_no] = self._volatile_row
-        self._delivery.add_epoch(self._volatile_row)
+        self._volatile = _Epoch(chain=chain, row=row)
+        self._delivery.add_epoch(row)
         self.counts["volatile_epochs"] += 1
         _LOG.warning("the store does not answer in time: going on in a volatile epoch")
         waiting = [event for item in self._pending if not item.is_resealed for event in item.events]
         for item in self._pending:
             item.is_resealed = True
-        if waiting:
-            self.seal_alarms(waiting)
+        for start in range(0, len(waiting), _EVENTS):
+            self._seal_events(tuple(waiting[start : start + _EVENTS]), is_kept=True)
 
     async def _come_back(self) -> None:
-        """Writes the volatile chain to the store; when all of it is there, the old epoch goes on."""
-        row, no = self._volatile_row, self._volatile_no
-        assert row is not None
-        batches = self._unstored(no)
-        commit = Commit(epoch_no=no, batches=batches, state=self._state())
-        await self._spool.run(lambda spool: _commit(spool, row, commit))
-        for sealed in batches:
-            self.memory.pop((no, sealed.lane, sealed.seq), None)
+        """Writes a piece of the volatile chain to the store; after the last one the old epoch goes on."""
+        volatile = self._volatile
+        assert volatile is not None
+        batches, gone = self.memory.begin_storing(_PIECE)
+        self._owed_state.update(self._state())
+        owed = list(self._owed_gone)
+        commit = Commit(
+            epoch_no=volatile.row.no,
+            epochs=(self._durable.row, volatile.row),
+            batches=batches,
+            state=dict(self._owed_state),
+            gone=(*gone, *owed),
+        )
+        try:
+            await self._spool.run(lambda spool: spool.commit(commit))
+        except BaseException:
+            self.memory.not_stored()
+            raise
+        self._owed_state.clear()
+        self._owed_gone = [item for item in self._owed_gone if item not in owed]
         self._stored += len(batches)
-        if self._unstored(no):  # sealed while the commit ran
-            return
-        self._volatile = None
+        for item in gone:
+            if item.cause == "released" and self._delivery.has_epoch(item.epoch_no):
+                self._delivery.released(item.epoch_no, item.lane, item.first, item.last)
+        if self.memory.stored(gone) and not self._owed_gone and not self._pending:
+            self._end_volatile()
+
+    def _end_volatile(self) -> None:
+        assert self._volatile is not None
+        no, self._volatile = self._volatile.row.no, None
         self.last_error = ""
         _LOG.warning("the store answers again: %d batches of the volatile epoch are now kept", self._stored)
         self._stored = 0
-        events, self._later_events = self._later_events, []
+        events = [event for seq, event in self._later if not self._delivery.is_delivered((no, Lane.ALARM, seq))]
+        self._later.clear()
         if events:
             self.seal_alarms(events)
 
-    def _unstored(self, epoch_no: int) -> list[Sealed]:
-        return [self.memory[key] for key in sorted(key for key in self.memory if key[0] == epoch_no)]
-
     def _limit_memory(self) -> None:
-        """Lets the oldest volatile data go when memory is full, with a signed record of it."""
-        held = self.memory
-        size = sum(len(sealed.envelope) for sealed in held.values())
-        if size <= _MEMORY_LIMIT:
+        """Lets the oldest volatile batches go when memory is full, with signed records of it."""
+        if self.memory.size <= _MEMORY_LIMIT or self._volatile is None:
             return
-        data = sorted(key for key in held if key[1] is Lane.DATA)
-        gone: list[Sealed] = []
-        while data and size > _MEMORY_LIMIT * 0.9:
-            key = data.pop(0)
-            sealed = held.pop(key)
-            size -= len(sealed.envelope)
-            gone.append(sealed)
-        if gone:
-            loss = LossRecord(
-                epoch=gone[0].epoch,
-                lane=Lane.DATA,
-                first=gone[0].seq,
-                last=gone[-1].seq,
-                digest=gone[-1].digest,
-                readings=sum(sealed.readings for sealed in gone),
-                cause="store_unusable",
-            )
-            self._count_loss(self._volatile_no, loss)
-            self._offer(self._volatile_no, self._seal(Lane.DATA, self._monotonic(), losses=(loss,)), is_stored=False)
+        runs, carried = self.memory.shed(int(_MEMORY_LIMIT * 0.9), "store_unusable")
+        epoch = self._volatile.row.epoch
+        losses = [loss_record(gone, epoch) for gone in runs]
+        for gone in runs:
+            self._count_loss(gone)
+        if losses:
+            sealed = self._seal(Lane.DATA, self._monotonic(), losses=(*losses, *carried))
+            self.memory.add(self.epoch_no, sealed)
+            self._offer(self.epoch_no, sealed)
 
     # -- room ------------------------------------------------------------------------
 
-    def _spool_excess(self) -> int:
-        return self._spool.used_bytes - (self._quota - self._reserve)
-
     async def _make_room(self) -> None:
-        """Frees space: receipted history first, then the oldest data with a signed loss record."""
-        want = self._spool_excess() + int(self._quota * _STEP)
         try:
-            while want > 0:
-                freed = await self._release(want, None)
-                if not freed:
-                    break
-                want -= freed
-            if self._spool_excess() > 0:
-                await self._drop_oldest(self._spool_excess() + int(self._quota * _STEP))
+            await self.room.make()
         except SpoolError as error:
             _LOG.error("no room could be made: %s", error)
+        except Exception:
+            _LOG.exception("making room failed")
 
-    async def release_old(self) -> None:
-        """Lets receipted batches go that are older than the retention."""
-        try:
-            while await self._release(1 << 40, self._retention_s):
-                pass
-        except SpoolError as error:
-            _LOG.error("old history could not be released: %s", error)
+    def _let_go(self, gone: Gone, carried: Sequence[Gone]) -> bool:
+        """Signs for a range and has it removed with the commit of that record."""
+        if self._volatile is not None:
+            return False
+        epochs = {row.no: row.epoch for row in self._delivery.epochs()}
+        cause = "disk_full" if self.room.is_disk_full else "quota"
+        loss = loss_record(gone, epochs[gone.epoch_no], cause)
+        again = [loss_record(item, epochs[item.epoch_no]) for item in carried if item.epoch_no in epochs]
+        _LOG.warning("the spool is full: %d batches (%d readings) go", gone.last - gone.first + 1, gone.readings)
+        self.seal_data(Content(sealed_us=self._monotonic()), losses=(loss, *again), drop=((gone.epoch_no, loss),))
+        self._count_loss(gone)
+        return True
 
-    async def _release(self, want: int, older_than_s: int | None) -> int:
-        before = self._spool.used_bytes
-        for no in sorted(self._rows):
-            row = self._rows[no]
-            keep_after: int | None = None
-            if older_than_s is not None:
-                age_of_start = self._uptime_s() - row.started_uptime_s
-                keep_after = row.started_us + (age_of_start - older_than_s) * 1_000_000
-            for lane in (Lane.DATA, Lane.ALARM):
-                ranges = list(self._delivery.delivered(no, lane))
-                found = await self._spool.run(
-                    lambda spool, no=no, lane=lane, ranges=ranges, keep=keep_after: spool.oldest(  # type: ignore[misc]
-                        no, lane, ranges, want_bytes=want, keep_after_us=keep
-                    )
-                )
-                if found is not None:
-                    first, last, _, _ = found
-                    await self._spool.run(
-                        lambda spool, no=no, lane=lane, first=first, last=last: spool.release(no, lane, first, last)  # type: ignore[misc]
-                    )
-                    return before - self._spool.used_bytes
-        return 0
-
-    async def _drop_oldest(self, want: int) -> None:
-        for no in sorted(self._rows):
-            if no not in self._rows or self._volatile is not None:
-                return
-            waiting = [
-                item for epoch_no, ranges in self._delivery.to_send(Lane.DATA) if epoch_no == no for item in ranges
-            ]
-            found = await self._spool.run(
-                lambda spool, no=no, waiting=waiting: spool.oldest(  # type: ignore[misc]
-                    no, Lane.DATA, waiting, want_bytes=want, keep_after_us=None
-                )
-            )
-            if found is None or self._volatile is not None:
-                continue
-            first, last, digest, readings = found
-            loss = LossRecord(
-                epoch=self._rows[no].epoch,
-                lane=Lane.DATA,
-                first=first,
-                last=last,
-                digest=digest,
-                readings=readings,
-                cause="quota",
-            )
-            self._count_loss(no, loss)
-            _LOG.warning("the spool is full: %d batches (%d readings) were let go", last - first + 1, readings)
-            self.seal_data(Content(sealed_us=self._monotonic()), losses=(loss,), drop=((no, loss),))
+    def damaged(self, epoch_no: int, batch: StoredBatch) -> None:
+        """Signs for a batch whose bytes in the store are no longer those that were written; the row stays."""
+        row = next((row for row in self._delivery.epochs() if row.no == epoch_no), None)
+        if row is None or self._delivery.is_settled((epoch_no, batch.lane, batch.seq)):
             return
+        gone = Gone(
+            epoch_no=epoch_no,
+            lane=batch.lane,
+            first=batch.seq,
+            last=batch.seq,
+            digest=batch.digest,
+            readings=batch.readings,
+            cause="damaged",
+        )
+        _LOG.error("batch %d of lane %s is damaged on the disk: it is not sent", batch.seq, batch.lane.name.lower())
+        self.seal_data(Content(sealed_us=self._monotonic()), losses=(loss_record(gone, row.epoch),), gone=(gone,))
+        self._count_loss(gone)
 
-    def _count_loss(self, epoch_no: int, loss: LossRecord) -> None:
-        self._delivery.lost(epoch_no, loss.lane, loss.first, loss.last)
-        self.counts["lost_batches"] += loss.last - loss.first + 1
-        self.counts["lost_readings"] += loss.readings
+    def _count_loss(self, gone: Gone) -> None:
+        self._delivery.lost(gone.epoch_no, gone.lane, gone.first, gone.last)
+        self.counts["lost_batches"] += gone.last - gone.first + 1
+        self.counts["lost_readings"] += gone.readings
 
     # -- leaving ---------------------------------------------------------------------
 
     async def drain(self, *, wait_s: float = 3.0) -> bool:
         """Waits until everything sealed is durable; False when the store did not answer in time."""
+        if self._room_task is not None:
+            self._room_task.cancel()
+            await asyncio.gather(self._room_task, return_exceptions=True)
+        changed = self._delivery.take_changed() if self._volatile is None else {}
+        if changed:
+            row = self._durable.row
+            self._submit(Commit(epoch_no=row.no, epochs=(row,), state=self._state(), delivered=changed), ())
         if self._committing is not None and not self._committing.done():
             try:
                 await asyncio.wait_for(asyncio.shield(self._committing), wait_s)
             except TimeoutError:
                 return False
-        return not self._pending
-
-
-def unasked_epoch_no() -> int:
-    """Returns a number for an epoch when the store cannot be asked: random, above those of restarts."""
-    return FIRST_UNASKED | int.from_bytes(os.urandom(3), "big")
-
-
-def _commit(spool: Spool, row: EpochRow | None, commit: Commit) -> None:
-    if row is not None:
-        spool.begin_epoch(row)
-    spool.commit(commit)
+        return not self._pending and self._volatile is None

@@ -17,8 +17,8 @@ class Link(Protocol):
     def start(self) -> None:
         """Begins to connect, and to reconnect for ever."""
 
-    def publish(self, topic: str, payload: bytes) -> bool:
-        """Hands a message to the link; False when it is down."""
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        """Hands a message to the link; False when it is down or takes no more now."""
 
     @property
     def is_up(self) -> bool:

@@ -28,6 +28,8 @@ _LOG = logging.getLogger(__name__)
 #: X509_V_FLAG / OpenSSL's NO_CHECK_TIME: the pinned chain is checked, its dates are not
 _NO_CHECK_TIME = 0x200000
 _CONNECT_LIMIT_S = 5.0
+#: a broker that takes us and drops us again before this is backed off from like one that is not there
+_SETTLED_S = 10.0
 
 
 def reconnect_delay(attempt: int, *, least_s: float, most_s: float, roll: float) -> float:
@@ -127,24 +129,38 @@ class MqttLink:
         said = ""
         while not self._is_stopping:
             self._lost.clear()
+            began = loop.time()
             try:
                 client = self._client = self._new_client()
                 await loop.run_in_executor(None, client.connect, self._host, self._port, self._keepalive)
                 self._hook()
                 reason = await self._session()
-            except (OSError, ValueError, ssl.SSLError) as error:
+            except (OSError, ValueError) as error:
                 reason = f"{self._host}:{self._port}: {error}"
-            self._unhook()
-            self._client = None
+            except Exception as error:
+                # The outermost loop of the link: a defect must not end reconnecting unseen.
+                _LOG.exception("the link failed")
+                reason = f"{type(error).__name__}: {error}"
+            self._drop()
             was_up, self._is_up = self._is_up, False
             if was_up:
                 self.on_down(reason)
-                said, attempt = "", 0
+                said = ""
+                if loop.time() - began >= _SETTLED_S:
+                    attempt = 0
             elif reason != said:
                 _LOG.warning("no connection to the broker: %s", reason)
                 said = reason
             await asyncio.sleep(reconnect_delay(attempt, least_s=self._least, most_s=self._most, roll=self._roll()))
             attempt += 1
+
+    def _drop(self) -> None:
+        """Leaves the session that is over; its socket is closed now, not when somebody collects it."""
+        self._unhook()
+        client, self._client = self._client, None
+        sock = None if client is None else client.socket()
+        if sock is not None:
+            sock.close()
 
     def _new_client(self) -> paho.Client:
         """Makes a client for one session: nothing that paho queued before is sent behind our back."""
@@ -212,7 +228,8 @@ class MqttLink:
     ) -> None:
         if client is not self._client:
             return
-        self._reason = f"the connection was lost: {reason}"
+        if self._lost is None or not self._lost.is_set():  # a refusal is a better reason
+            self._reason = f"the connection was lost: {reason}"
         if self._loop is not None and self._lost is not None:
             self._loop.call_soon_threadsafe(self._lost.set)
 
@@ -258,10 +275,17 @@ class MqttLink:
     def _read(self) -> None:
         if self._client is None:
             return
-        self._client.loop_read()
-        # What TLS has already decrypted wakes no reader.
-        while self._client and isinstance(self._hooked, ssl.SSLSocket) and self._hooked.pending():
+        try:
             self._client.loop_read()
+            # What TLS has already decrypted wakes no reader.
+            while self._client and isinstance(self._hooked, ssl.SSLSocket) and self._hooked.pending():
+                self._client.loop_read()
+        except Exception as error:
+            # Whatever a message led to: the session may be half-way through it, so it begins anew.
+            _LOG.exception("a message from the broker could not be taken")
+            self._reason = f"{type(error).__name__}: {error}"
+            if self._lost is not None:
+                self._lost.set()
 
     def _write(self) -> None:
         if self._client is None:

@@ -49,6 +49,8 @@ class Sealed:
     last_us: int
     #: of the catalogue it needs; empty when none
     catalogue: bytes
+    #: the loss records that it carries
+    losses: tuple[LossRecord, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,4 +158,5 @@ class Chain:
             first_us=sealed_us if first_us is None else first_us,
             last_us=sealed_us if last_us is None else last_us,
             catalogue=header.catalogue,
+            losses=tuple(losses),
         )

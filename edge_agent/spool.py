@@ -27,15 +27,13 @@ that the crash tests hand in one on a file system of their own.
 from __future__ import annotations
 
 import logging
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import apsw
 
-from contracts.batch import Lane, LossRecord
+from contracts.batch import Lane
 from edge_agent.errors import SpoolError
-from edge_agent.seal import Sealed
 from edge_agent.spool_open import prepare, read_all, used_bytes
 from edge_agent.spool_records import (
     SEQ_MASK,
@@ -50,6 +48,7 @@ from edge_agent.spool_records import (
     row_checksum,
     split_id,
 )
+from edge_agent.spool_rows import drop, insert_batch, insert_epoch, insert_gone, note_records, oldest_run, remove
 
 __all__ = [
     "Candidate",
@@ -66,8 +65,6 @@ __all__ = [
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
-#: rows removed in one transaction when making room
-_PRUNE_ROWS = 500
 
 
 class Spool:
@@ -150,7 +147,7 @@ class Spool:
         Raises:
             SpoolError: it is not durable.
         """
-        self._write(lambda db: _insert_epoch(db, row))
+        self._write(lambda db: insert_epoch(db, row))
         self.has_epochs = True
 
     def commit(self, commit: Commit) -> None:
@@ -163,13 +160,15 @@ class Spool:
 
         def write(db: apsw.Connection) -> None:
             for row in commit.epochs:
-                _insert_epoch(db, row)
+                insert_epoch(db, row)
             for epoch_no, loss in commit.drop:
-                _drop(db, epoch_no, loss)
+                drop(db, epoch_no, loss)
             for sealed in commit.batches:
-                _insert_batch(db, commit.epoch_no, sealed)
+                insert_batch(db, commit.epoch_no, sealed)
             for gone in commit.gone:
-                _insert_gone(db, gone)
+                insert_gone(db, gone)
+            for sealed in commit.batches:
+                note_records(db, commit.epoch_no, sealed)
             for key, value in commit.state.items():
                 db.execute("INSERT OR REPLACE INTO state (key, value) VALUES (?,?)", (key, value))
             for (epoch_no, lane), ranges in commit.delivered.items():
@@ -196,7 +195,7 @@ class Spool:
             digest: Any = db.execute("SELECT digest FROM batch WHERE id=?", (high,)).get
             if digest is None:
                 return 0
-            removed, readings = _remove(db, low, high)
+            removed, readings = remove(db, low, high)
             before: Any = db.execute(
                 "SELECT first, readings FROM gone WHERE epoch_no=? AND lane=? AND last=? AND cause='released'",
                 (epoch_no, int(lane), first - 1),
@@ -207,7 +206,7 @@ class Spool:
                 "DELETE FROM gone WHERE epoch_no=? AND lane=? AND first BETWEEN ? AND ?",
                 (epoch_no, int(lane), first, last),
             )
-            _insert_gone(
+            insert_gone(
                 db,
                 Gone(
                     epoch_no=epoch_no,
@@ -369,12 +368,39 @@ class Spool:
 
         def read(db: apsw.Connection) -> Gone | None:
             for candidate in candidates:
-                found = _oldest_run(db, candidate, want_bytes)
+                found = oldest_run(db, candidate, want_bytes)
                 if found is not None:
                     return found
             return None
 
         return self._read(read)
+
+    def carried(self, gone: Gone) -> list[Gone]:
+        """Returns the ranges whose loss record lies in a range of batches: it must be sealed anew before they go.
+
+        Raises:
+            SpoolError: the file cannot be read.
+        """
+        low = batch_id(gone.epoch_no, gone.lane, gone.first)
+        rows: Any = self._read(
+            lambda db: db.execute(
+                "SELECT epoch_no, lane, first, last, digest, readings, cause FROM gone"
+                " WHERE record_id BETWEEN ? AND ? AND cause<>'released' AND length(digest)>0",
+                (low, low + gone.last - gone.first),
+            ).fetchall()
+        )
+        return [
+            Gone(
+                epoch_no=no,
+                lane=Lane(lane),
+                first=first,
+                last=last,
+                digest=digest,
+                readings=readings,
+                cause=cause,
+            )
+            for no, lane, first, last, digest, readings, cause in rows
+        ]
 
     def check(self) -> str:
         """Returns ``ok`` or what SQLite's full check found.
@@ -384,102 +410,3 @@ class Spool:
         """
         rows: Any = self._read(lambda db: db.execute("PRAGMA integrity_check(20)").fetchall())
         return "\n".join(str(text) for (text,) in rows)
-
-
-def _insert_epoch(db: apsw.Connection, row: EpochRow) -> None:
-    db.execute(
-        "INSERT INTO epoch (no, epoch, reason, boot_id, boot_counter, started_us, started_uptime_s, is_volatile)"
-        " SELECT ?,?,?,?,?,?,?,? WHERE NOT EXISTS (SELECT 1 FROM epoch WHERE epoch=?)",
-        (
-            row.no,
-            row.epoch,
-            row.reason,
-            row.boot_id,
-            row.boot_counter,
-            row.started_us,
-            row.started_uptime_s,
-            int(row.is_volatile),
-            row.epoch,
-        ),
-    )
-
-
-def _insert_batch(db: apsw.Connection, epoch_no: int, sealed: Sealed) -> None:
-    id = batch_id(epoch_no, sealed.lane, sealed.seq)
-    checksum = row_checksum(sealed.digest, sealed.envelope)
-    try:
-        db.execute(
-            "INSERT INTO batch (id, digest, readings, first_us, last_us, checksum, envelope) VALUES (?,?,?,?,?,?,?)",
-            (id, sealed.digest, sealed.readings, sealed.first_us, sealed.last_us, checksum, sealed.envelope),
-        )
-    except apsw.ConstraintError:
-        # A commit that was durable although it returned an error is made again.
-        if db.execute("SELECT digest FROM batch WHERE id=?", (id,)).get != sealed.digest:
-            raise
-
-
-def _insert_gone(db: apsw.Connection, gone: Gone) -> None:
-    db.execute(
-        "INSERT OR REPLACE INTO gone (epoch_no, lane, first, last, digest, readings, cause) VALUES (?,?,?,?,?,?,?)",
-        (gone.epoch_no, int(gone.lane), gone.first, gone.last, gone.digest, gone.readings, gone.cause),
-    )
-
-
-def _drop(db: apsw.Connection, epoch_no: int, loss: LossRecord) -> None:
-    _remove(db, batch_id(epoch_no, loss.lane, loss.first), batch_id(epoch_no, loss.lane, loss.last))
-    _insert_gone(
-        db,
-        Gone(
-            epoch_no=epoch_no,
-            lane=loss.lane,
-            first=loss.first,
-            last=loss.last,
-            digest=loss.digest,
-            readings=loss.readings,
-            cause=loss.cause,
-        ),
-    )
-
-
-def _remove(db: apsw.Connection, low: int, high: int) -> tuple[int, int]:
-    """Removes rows; returns how many, and their readings."""
-    rows: Any = db.execute(
-        "SELECT count(*), coalesce(sum(readings), 0) FROM batch WHERE id BETWEEN ? AND ?", (low, high)
-    ).fetchone()
-    db.execute("DELETE FROM batch WHERE id BETWEEN ? AND ?", (low, high))
-    return int(rows[0]), int(rows[1])
-
-
-def _oldest_run(db: apsw.Connection, candidate: Candidate, want_bytes: int) -> Gone | None:
-    no, lane = candidate.epoch_no, candidate.lane
-    for low, high in candidate.ranges:
-        first = last = readings = size = 0
-        digest = b""
-        rows: Any = db.execute(
-            "SELECT id, digest, readings, length(envelope), first_us, last_us FROM batch"
-            " WHERE id BETWEEN ? AND ? ORDER BY id",
-            (batch_id(no, lane, low), batch_id(no, lane, high)),
-        )
-        for id, row_digest, row_readings, row_size, first_us, last_us in rows:
-            seq = split_id(id)[2]
-            if candidate.keep_after_us is not None and last_us is not None and last_us > candidate.keep_after_us:
-                break
-            is_spared = last_us is not None and _touches(candidate.spared, first_us, last_us)
-            if last and (is_spared or seq != last + 1):
-                break
-            if is_spared:
-                continue
-            first, last, digest = first or seq, seq, row_digest
-            readings, size = readings + row_readings, size + row_size
-            if size >= want_bytes or last - first + 1 >= _PRUNE_ROWS:
-                break
-        if last:
-            return Gone(
-                epoch_no=no, lane=lane, first=first, last=last, digest=digest, readings=readings, cause="released"
-            )
-    return None
-
-
-def _touches(spans: Sequence[tuple[int, int]], first_us: int, last_us: int) -> bool:
-    place = bisect_right(spans, last_us, key=lambda span: span[0]) - 1
-    return place >= 0 and spans[place][1] >= first_us

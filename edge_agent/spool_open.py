@@ -2,12 +2,15 @@
 
 Nothing here writes a batch.  The pragmas follow SQLite's own documents (wal.html, pragma.html):
 WAL with ``synchronous=FULL`` syncs the log before a commit returns; the log file is kept and
-checkpoints are rare, which wears flash less.
+checkpoints are rare, which wears flash less.  The log gets its full size once, with the schema: a
+sync that makes a file longer writes the file system's journal too, which doubles what a commit of
+one batch costs the disk (``benchmarks/wear.py``).
 """
 
 from __future__ import annotations
 
-from importlib.resources import files
+from array import array
+from pathlib import Path
 from typing import Any
 
 import apsw
@@ -20,6 +23,9 @@ from edge_agent.spool_records import SEQ_MASK, EpochRow, LaneView, Opened, batch
 SCHEMA_VERSION = 1
 #: small pages write less per small commit
 _PAGE_BYTES = 1024
+#: the log is written back into the file when it holds so many pages
+_LOG_PAGES = 2000
+_SCHEMA = Path(__file__).with_name("spool_schema.sql")
 
 
 def prepare(db: apsw.Connection) -> None:
@@ -33,17 +39,30 @@ def prepare(db: apsw.Connection) -> None:
     mode = db.execute("PRAGMA journal_mode=WAL").get
     db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA journal_size_limit=-1")
-    db.execute("PRAGMA wal_autocheckpoint=2000")
+    db.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
+    is_on = array("i", [1])
+    db.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, is_on.buffer_info()[0])
     db.execute("PRAGMA mmap_size=0")
     if mode != "wal" or db.execute("PRAGMA synchronous").get != 2:
         raise SpoolError(f"the spool's journal mode is {mode!r}: WAL with FULL is needed to keep the promise")
     version = db.execute("PRAGMA user_version").get
     if version == 0:
         with db:
-            db.execute(files("edge_agent").joinpath("spool_schema.sql").read_text())
+            db.execute(_SCHEMA.read_text(encoding="utf-8"))
             db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        _grow_log(db)
     elif version != SCHEMA_VERSION:
         raise SpoolError(f"the spool has version {version}, this program knows {SCHEMA_VERSION}")
+
+
+def _grow_log(db: apsw.Connection) -> None:
+    """Gives log and file their size; the pages are free again afterwards."""
+    with db:
+        db.execute("CREATE TABLE room (bytes BLOB)")
+        db.execute("INSERT INTO room VALUES (zeroblob(?))", (_LOG_PAGES * _PAGE_BYTES,))
+    with db:
+        db.execute("DROP TABLE room")
+    db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
 
 
 def used_bytes(db: apsw.Connection) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,11 @@ def batch_id(epoch_no: int, lane: Lane, seq: int) -> int:
 def split_id(row: int) -> tuple[int, Lane, int]:
     """Returns epoch number, lane and seq of a row id."""
     return row >> EPOCH_SHIFT, Lane((row >> 33) & 1), row & SEQ_MASK
+
+
+def unasked_epoch_no() -> int:
+    """Returns a number for an epoch when the store cannot be asked: random, above those of restarts."""
+    return FIRST_UNASKED | int.from_bytes(os.urandom(3), "big")
 
 
 def row_checksum(digest: bytes, envelope: bytes) -> int:
@@ -102,6 +108,19 @@ class Gone:
     readings: int
     #: ``released`` after a receipt, else the cause of a loss record
     cause: str
+
+
+def loss_record(gone: Gone, epoch: bytes, cause: str = "") -> LossRecord:
+    """Returns the record that stands for a range; ``cause`` where it is another than the range's own."""
+    return LossRecord(
+        epoch=epoch,
+        lane=gone.lane,
+        first=gone.first,
+        last=gone.last,
+        digest=gone.digest,
+        readings=gone.readings,
+        cause=cause or gone.cause,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,6 +44,7 @@ CREATE TABLE gone (
     digest    BLOB NOT NULL,
     readings  INTEGER NOT NULL,
     cause     TEXT NOT NULL,
+    record_id INTEGER,                    -- batch.id that carries the loss record
     PRIMARY KEY (epoch_no, lane, first)
 ) STRICT, WITHOUT ROWID;
 

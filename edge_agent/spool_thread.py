@@ -76,6 +76,7 @@ class SpoolThread:
         self._place: tuple[int, int] | None = None
         self._damages = 0
         self._replaced: str | None = None
+        self._was_full = False
 
     @property
     def path(self) -> Path:
@@ -94,6 +95,11 @@ class SpoolThread:
         """Returns, once, the sentence that says why a new file took the place of the one before."""
         sentence, self._replaced = self._replaced, None
         return sentence
+
+    def take_full(self) -> bool:
+        """Returns, once, whether the disk was found full."""
+        was, self._was_full = self._was_full, False
+        return was
 
     async def open(self) -> Opened:
         """Opens the spool, putting a damaged file aside.
@@ -182,6 +188,7 @@ class SpoolThread:
         free = self._ballast.free_bytes()
         if not isinstance(error.__cause__, apsw.FullError) and (free is None or free >= _FULL_BELOW):
             return False
+        self._was_full = True
         if self._ballast.is_there:
             self._ballast.give_back()
             _LOG.error("the disk is full: the space that was held back for this is used now")
@@ -190,11 +197,6 @@ class SpoolThread:
         except SpoolError:
             return False
         return True
-
-
-def is_full(error: SpoolError) -> bool:
-    """Returns whether a failure is for want of space on the disk."""
-    return isinstance(error.__cause__, apsw.FullError)
 
 
 def _is_damage(error: SpoolError) -> bool:

@@ -6,11 +6,15 @@ The lock is ``flock`` on an open file, so it ends with the process however that 
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import logging
 import os
 from pathlib import Path
 
 from edge_agent.errors import StateDirError
+
+_LOG = logging.getLogger(__name__)
 
 #: private key, mode 0600 (``contracts.keys``)
 KEY = "key.pem"
@@ -42,7 +46,7 @@ class StateDir:
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = _open_lock(self.path / LOCK)
         except OSError as error:
             raise unusable(self.path, error) from error
         try:
@@ -57,8 +61,8 @@ class StateDir:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
-            os.close(descriptor)
-            raise unusable(self.path, error) from error
+            # Full or read-only: the lock holds all the same, and monitoring does not wait for a disk.
+            _LOG.error("%s: the process id cannot be noted: %s", self.path / LOCK, error.strerror)
         self._lock = descriptor
 
     def release(self) -> None:
@@ -66,6 +70,16 @@ class StateDir:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS or not path.exists():
+            raise
+        # A card that the kernel made read-only after an error: a restart there still polls and alarms.
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def unusable(path: Path, error: OSError) -> StateDirError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from contracts.batch import Lane
+from contracts.batch import Lane, LossRecord
 from edge_agent.delivery import BatchKey
 from edge_agent.seal import Sealed
 from edge_agent.spool_records import Gone
@@ -83,19 +83,22 @@ class VolatileBatches:
         self._gone.append(gone)
         return gone
 
-    def shed(self, limit: int, cause: str) -> list[Gone]:
+    def shed(self, limit: int, cause: str) -> tuple[list[Gone], list[LossRecord]]:
         """Lets the oldest batches go until at most ``limit`` bytes are held, data before alarms.
 
         Returns:
-            Runs of neighbours, each to be named by one loss record.
+            Runs of neighbours, each to be named by one loss record, and the records that they
+            carried themselves, to be sealed anew.
         """
         runs: list[Gone] = []
+        carried: list[LossRecord] = []
         for lane in (Lane.DATA, Lane.ALARM):
             for key in sorted(key for key in self._held if key[1] is lane and key not in self._storing):
                 if self.size <= limit:
-                    return runs
+                    return runs, carried
                 sealed = self._pop(key)
                 assert sealed is not None
+                carried += sealed.losses
                 one = self._note(key[0], sealed, cause)
                 last = runs[-1] if runs else None
                 if last is not None and (last.lane, last.last + 1) == (lane, one.first):
@@ -110,12 +113,21 @@ class VolatileBatches:
                     )
                 else:
                     runs.append(one)
-        return runs
+        return runs, carried
 
-    def begin_storing(self) -> tuple[list[Sealed], list[Gone]]:
-        """Returns all that the store does not have yet, in order; it stays here until ``stored``."""
-        self._storing = frozenset(self._held)
-        return [self._held[key] for key in sorted(self._held)], list(self._gone)
+    def begin_storing(self, limit: int) -> tuple[list[Sealed], list[Gone]]:
+        """Returns what the store does not have yet, in order, up to a size; it stays here until ``stored``."""
+        batches: list[Sealed] = []
+        keys: list[BatchKey] = []
+        size = 0
+        for key in sorted(self._held):
+            batches.append(self._held[key])
+            keys.append(key)
+            size += len(batches[-1].envelope)
+            if size >= limit:
+                break
+        self._storing = frozenset(keys)
+        return batches, list(self._gone)
 
     def stored(self, gone: list[Gone]) -> bool:
         """The store has what ``begin_storing`` gave; returns whether that was everything."""

@@ -81,6 +81,7 @@ class Poller:
         sink: Sink,
         clock: Callable[[], int] = monotonic_us,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        at_once: bool = False,
     ) -> None:
         """Takes what it needs and starts nothing.
 
@@ -89,6 +90,7 @@ class Poller:
             blocks: of this port, by number.
             clock: monotonic us.
             sleep: waits so many seconds; woken by cancelling the task.
+            at_once: begin with the ticks that have begun, taken late, instead of the next ones.
         """
         used = sorted({block.device for block in blocks.values()})
         self._devices = {place: _Device(devices[place], is_alone=len(used) == 1) for place in used}
@@ -98,11 +100,14 @@ class Poller:
         self._sink = sink
         self._clock = clock
         self._sleep = sleep
+        self._at_once = at_once
         self._counters = PortCounters(clock())
         self._roll_at_us = clock() + WINDOW_US
         self._task: asyncio.Task[None] | None = None
         self._is_sleeping = False
         self._is_stopping = False
+        #: why the port is away; empty while it is there
+        self._away_because = ""
 
     async def run(self) -> None:
         """Opens the port, asks every block from its next tick on, and closes the port when stopped."""
@@ -135,7 +140,7 @@ class Poller:
 
     async def _poll(self) -> None:
         clock = self._clock
-        schedule = Schedule([block.slot for block in self._blocks], clock() // 1000)
+        schedule = Schedule([block.slot for block in self._blocks], clock() // 1000, at_once=self._at_once)
         while not self._is_stopping:
             now = clock()
             turn = schedule.take(now // 1000)
@@ -199,6 +204,8 @@ class Poller:
         self._counters.busy_us += took
         device.free_us = replied + device.gap_us
         counters.requests += 1
+        if result.code == quality.PORT_CLOSED or self._away_because:
+            self._tell_port(result)
         if result.code == quality.GOOD:
             counters.good += 1
             counters.last_good_us = replied
@@ -212,6 +219,16 @@ class Poller:
         if replied >= self._roll_at_us:
             self._roll(replied)
         return result
+
+    def _tell_port(self, result: ReadResult) -> None:
+        """Says once in the log why the port is away, and once that it is back."""
+        if result.code == quality.PORT_CLOSED:
+            if result.detail != self._away_because:
+                _LOG.warning("port %s is away: %s", self._port_id, result.detail or "closed")
+            self._away_because = result.detail or "closed"
+        elif result.code != quality.NOT_ASKED:
+            _LOG.info("port %s is back", self._port_id)
+            self._away_because = ""
 
     def _roll(self, now_us: int) -> None:
         self._roll_at_us = now_us + WINDOW_US

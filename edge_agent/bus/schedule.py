@@ -6,6 +6,9 @@ knows every expected tick without being told.
 
 * *Earliest deadline first.*  A tick should be asked before the block's next tick; at equal
   deadlines a block with a limit on it goes before one without, then the lower slot number.
+* *The start.*  A block begins with its next tick, or, where ``at_once`` is set, with the tick that
+  has begun, taken late: then no device is unwatched for an interval after a restart.  Where that
+  tick is over before its turn comes, it belongs to the time before the start and is not missed.
 * *Missed ticks: skip.*  A tick that was not asked before the next one came is never caught
   up; it is reported with its grid time.  While a block waits its deadline stays that of the
   oldest tick that was not asked: others get a later one with every turn, so on a port with
@@ -54,12 +57,15 @@ def last_due(now_ms: int, interval_ms: int, phase_ms: int) -> int:
 
 
 class Schedule:
-    """The turns of one port; every slot begins with its first tick after ``now_ms``."""
+    """The turns of one port, from ``now_ms`` on."""
 
-    def __init__(self, slots: Sequence[Slot], now_ms: int) -> None:
+    def __init__(self, slots: Sequence[Slot], now_ms: int, *, at_once: bool = False) -> None:
+        """Begins with each slot's next tick, or with the one that has begun."""
         self._slots = tuple(slots)
+        self._began_ms = now_ms
+        begin = last_due if at_once else next_due
         # (tick, slot) of those that are not due yet
-        self._coming = [(next_due(now_ms, slot.interval_ms, slot.phase_ms), n) for n, slot in enumerate(self._slots)]
+        self._coming = [(begin(now_ms, slot.interval_ms, slot.phase_ms), n) for n, slot in enumerate(self._slots)]
         # (deadline, is ordinary, slot, tick) of those that are
         self._ready: list[tuple[int, bool, int, int]] = []
         heapify(self._coming)
@@ -82,4 +88,5 @@ class Schedule:
         slot = self._slots[number]
         newest = last_due(now_ms, slot.interval_ms, slot.phase_ms)
         heappush(coming, (newest + slot.interval_ms, number))
-        return Turn(number, newest, range(tick, newest, slot.interval_ms))
+        first = tick if tick >= self._began_ms else tick + slot.interval_ms
+        return Turn(number, newest, range(first, newest, slot.interval_ms))

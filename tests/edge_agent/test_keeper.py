@@ -16,6 +16,7 @@ from edge_agent.errors import SpoolError
 from edge_agent.keeper import Content, Keeper, StoreState
 from edge_agent.seal import Chain, Sealed
 from edge_agent.spool import EpochRow, Opened, Spool
+from edge_agent.spool_records import FIRST_UNASKED
 from edge_agent.spool_thread import connect_file
 from tests.edge_agent.chains import BOOT, SIGNER, Clock, new_chain
 
@@ -29,10 +30,23 @@ class Store:
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: SpoolError | None = None
+        self.replaced: str | None = None
+        self.is_full = False
 
     @property
     def used_bytes(self) -> int:
         return self.spool.used_bytes
+
+    def take_replaced(self) -> str | None:
+        sentence, self.replaced = self.replaced, None
+        return sentence
+
+    def take_full(self) -> bool:
+        was, self.is_full = self.is_full, False
+        return was
+
+    async def hold_ballast(self) -> bool:
+        return True
 
     def run(self, work: Callable[[Spool], Any]) -> Any:
         async def answer() -> Any:
@@ -74,7 +88,6 @@ class Bench:
             spool=self.store,  # type: ignore[arg-type]
             delivery=self.delivery,
             chain=new_chain(self.clock),
-            epoch_no=1,
             row=row,
             new_chain=self.chain,
             monotonic=self.clock,
@@ -158,7 +171,7 @@ async def test_a_store_that_is_late_makes_a_volatile_epoch_and_alarms_do_not_wai
     bench.keeper._check_late()
     assert bench.volatile()
     number = bench.keeper.epoch_no
-    assert number >= keeper_module.FIRST_UNASKED
+    assert number >= FIRST_UNASKED
     assert bench.events_in(number) == 1, "the waiting alarm went out at once in the volatile epoch"
     bench.seal()
     assert len(bench.keeper.memory) == 2
@@ -183,7 +196,7 @@ async def test_when_the_store_answers_the_old_epoch_goes_on_and_nothing_is_missi
     assert inventory.lanes[number, Lane.DATA].head.seq == 1
     assert inventory.lanes[number, Lane.ALARM].head.seq == 1
     assert inventory.lanes[1, Lane.ALARM].head.seq == 1, "the event was sealed again in the durable epoch"
-    assert bench.keeper.memory == {}
+    assert not len(bench.keeper.memory)
     bench.seal()
     await bench.settle()
     assert bench.store.spool.inventory().lanes[1, Lane.DATA].head.seq == 3
@@ -216,8 +229,7 @@ async def test_memory_is_bounded_and_what_goes_leaves_a_signed_record(
     bench.keeper._check_late()
     for _ in range(30):
         bench.seal()
-    held = sum(len(sealed.envelope) for sealed in bench.keeper.memory.values())
-    assert held <= 4000 + 1000
+    assert bench.keeper.memory.size <= 4000 + 1000
     assert bench.keeper.counts["lost_batches"] > 0
     number = bench.keeper.epoch_no
     lost = {n for first, last in bench.delivery._lanes[number, Lane.DATA].lost for n in range(first, last + 1)}
@@ -230,12 +242,12 @@ async def test_a_full_spool_lets_receipted_history_go_first(tmp_path: Path) -> N
         bench.seal()
     await bench.settle()
     bench.delivery.delivered(1, Lane.DATA).add(1, 15)
-    bench.keeper._quota = bench.store.used_bytes - 10
+    quota = bench.keeper.room._quota = bench.store.used_bytes - 10
     bench.seal()
     await bench.settle()
     assert bench.keeper.counts["lost_batches"] == 0
     assert bench.store.spool.read(1, Lane.DATA, [(1, 1)], limit_bytes=1) == []
-    assert bench.store.used_bytes <= bench.keeper._quota
+    assert bench.store.used_bytes <= quota
 
 
 async def test_a_full_spool_without_receipts_drops_the_oldest_with_a_loss_record(tmp_path: Path) -> None:
@@ -244,7 +256,7 @@ async def test_a_full_spool_without_receipts_drops_the_oldest_with_a_loss_record
         bench.seal()
     bench.keeper.seal_alarms([bench.event(1)])
     await bench.settle()
-    bench.keeper._quota = bench.store.used_bytes - 10
+    bench.keeper.room._quota = bench.store.used_bytes - 10
     bench.seal()
     await bench.settle()
     assert bench.keeper.counts["lost_batches"] > 0

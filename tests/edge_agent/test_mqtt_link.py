@@ -105,6 +105,20 @@ async def test_a_port_where_nobody_listens_is_tried_quietly_and_for_ever(caplog:
     await talker.link.stop()
 
 
+async def test_a_broker_that_refuses_is_named_as_the_reason(
+    broker: Mosquitto, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker.kill()
+    config = tmp_path / "mosquitto.conf"
+    config.write_text(config.read_text().replace("allow_anonymous true", "allow_anonymous false"))
+    broker.start()
+    talker = Talker(broker.port, "a")
+    talker.link.start()
+    await until(lambda: "no connection to the broker" in caplog.text, "a refusal")
+    await talker.link.stop()
+    assert "the broker refuses: Not authorized" in caplog.text
+
+
 def test_back_off_starts_quickly_and_is_bounded() -> None:
     assert reconnect_delay(0, least_s=0.5, most_s=10, roll=1.0) == 0.5
     assert reconnect_delay(3, least_s=0.5, most_s=10, roll=1.0) == 4.0

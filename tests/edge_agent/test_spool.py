@@ -17,7 +17,7 @@ from contracts.envelope import Type, open_envelope
 from contracts.keys import Verifier
 from edge_agent.errors import SpoolError
 from edge_agent.seal import Sealed
-from edge_agent.spool import Commit, EpochRow, Spool, batch_id, split_id
+from edge_agent.spool import Candidate, Commit, EpochRow, Spool, batch_id, split_id
 from edge_agent.spool_thread import SpoolThread, connect_file, put_aside
 from tests.edge_agent.chains import SIGNER, Clock, new_chain, seal_data
 
@@ -98,7 +98,6 @@ def test_released_history_stays_provable(tmp_path: Path) -> None:
     assert spool.digest(1, Lane.DATA, 4) == batches[3].digest
     assert spool.read(1, Lane.DATA, [(1, 4)], limit_bytes=1 << 20) == []
     assert spool._open.execute("SELECT first, last, readings FROM gone").fetchall() == [(1, 4, 8)]
-    assert spool.used_bytes == sum(len(item.envelope) for item in batches[4:])
 
 
 def test_a_lane_whose_newest_batches_are_gone_keeps_its_head(tmp_path: Path) -> None:
@@ -112,8 +111,10 @@ def test_a_lane_whose_newest_batches_are_gone_keeps_its_head(tmp_path: Path) -> 
 
 def test_dropping_needs_a_loss_record_and_is_remembered(tmp_path: Path) -> None:
     spool, batches = _filled(tmp_path / "spool.db", 4)
-    found = spool.oldest(1, Lane.DATA, [(1, 4)], want_bytes=len(batches[0].envelope) + 1, keep_after_us=None)
-    assert found == (1, 2, batches[1].digest, 4)
+    every = Candidate(epoch_no=1, lane=Lane.DATA, ranges=[(1, 4)])
+    found = spool.oldest([every], want_bytes=len(batches[0].envelope) + 1)
+    assert found is not None
+    assert (found.first, found.last, found.digest, found.readings) == (1, 2, batches[1].digest, 4)
     loss = LossRecord(
         epoch=b"epoch--1", lane=Lane.DATA, first=1, last=2, digest=batches[1].digest, readings=4, cause="quota"
     )
@@ -124,8 +125,8 @@ def test_dropping_needs_a_loss_record_and_is_remembered(tmp_path: Path) -> None:
 
 
 def test_data_stop_before_the_reserve_and_alarms_do_not(tmp_path: Path) -> None:
-    spool, batches = _filled(tmp_path / "spool.db", 4)
-    used = sum(len(item.envelope) for item in batches)
+    spool, _ = _filled(tmp_path / "spool.db", 4)
+    used = spool.used_bytes
     spool._quota, spool._reserve = used + 100, 200
     assert spool.excess(Lane.DATA) == 100
     assert spool.excess(Lane.ALARM) == -100
@@ -185,7 +186,7 @@ _WRITER = """
 import sys, os
 from pathlib import Path
 from tests.edge_agent.chains import Clock, new_chain, seal_data
-from edge_agent.spool import Commit, EpochRow, Spool
+from edge_agent.spool import Candidate, Commit, EpochRow, Spool
 from edge_agent.spool_thread import connect_file
 clock, path = Clock(), Path(sys.argv[1])
 spool = Spool(connect_file(path), quota_bytes=1 << 30, reserve_bytes=0)

@@ -20,6 +20,7 @@ from edge_agent.seal import Sealed
 from edge_agent.spool import Commit, EpochRow
 from edge_agent.spool_thread import SpoolThread
 from edge_agent.uplink import Uplink
+from edge_agent.volatile import VolatileBatches
 from tests.edge_agent.chains import BOOT, SIGNER, Clock, new_chain, seal_data
 
 GATEWAY = SIGNER.public.gateway_id
@@ -35,15 +36,19 @@ class HeldLink:
         self.on_down: Callable[[str], None] = lambda reason: None
         self.on_message: Callable[[str, bytes], None] = lambda topic, payload: None
         self.is_up = False
+        self.is_full = False
         self.sent: list[tuple[Channel, bytes]] = []
+        self.retained: list[bool] = []
 
     def start(self) -> None:
         pass
 
-    def publish(self, topic: str, payload: bytes) -> bool:
-        if self.is_up:
-            self.sent.append((parse(topic).channel, payload))
-        return self.is_up
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
+        if not self.is_up or self.is_full:
+            return False
+        self.sent.append((parse(topic).channel, payload))
+        self.retained.append(retain)
+        return True
 
     async def stop(self, farewell: tuple[str, bytes] | None = None) -> None:
         self.is_up = False
@@ -78,7 +83,7 @@ class Bench:
             catalogue=lambda: (b"\xca" * 32, b"the catalogue"),
             version="test",
             backlog_share=0.5,
-            memory={},
+            memory=VolatileBatches(),
         )
 
     async def open(self) -> None:

@@ -204,6 +204,21 @@ async def test_a_port_that_is_away_makes_no_device_silent() -> None:
     assert set(bench.codes(0)) == {quality.PORT_CLOSED}
 
 
+async def test_a_port_that_goes_and_comes_is_told_once_each(caplog: pytest.LogCaptureFixture) -> None:
+    def script(request: ReadRequest, now: int) -> Answer:
+        is_away = 5_003_000_000 <= now < 5_009_000_000
+        return (quality.PORT_CLOSED, (), 0) if is_away else answers(7)(request, now)
+
+    with caplog.at_level(logging.INFO, "edge_agent.bus"):
+        async with running({1: script}, [block()]) as bench:
+            await bench.time.advance(15)
+    messages = [record.getMessage() for record in caplog.records]
+    assert [message.partition(" ")[2].partition(" ")[2] for message in messages] == [
+        "is away: as the script says",
+        "is back",
+    ]
+
+
 def refuses(*addresses: int) -> Script:
     def script(request: ReadRequest, now: int) -> Answer:
         asked = range(request.address, request.address + request.count)

@@ -47,6 +47,18 @@ def test_nothing_is_due_before_the_first_tick() -> None:
     assert schedule.next_ms == 7000
 
 
+def test_at_once_takes_the_tick_that_has_begun() -> None:
+    schedule = Schedule([slot(1000)], 5400, at_once=True)
+    assert schedule.take(5400) == (0, 5000, range(0))
+    assert schedule.next_ms == 6000
+
+
+def test_a_tick_from_before_the_start_is_not_missed() -> None:
+    schedule = Schedule([slot(1000), slot(1000)], 5900, at_once=True)
+    assert schedule.take(5900) == (0, 5000, range(0))
+    assert schedule.take(6100) == (1, 6000, range(0))
+
+
 def test_no_slots() -> None:
     schedule = Schedule([], 0)
     assert schedule.next_ms is None

@@ -1,0 +1,83 @@
+"""``make bench``: every benchmark, or those that are named, as tables with ratios.
+
+    python benchmarks/run.py [--quick] [--only NAME ...] [--json FILE]
+
+It starts and ends all processes by itself, on loopback only.  Status 0 also where a target is missed: a figure is a
+report, not a test; status 1 when a benchmark could not run here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import alarm, kills, outage, pipeline, start, wear
+from benchmarks.bench_site import Load
+from benchmarks.report import Result, lines_of, machine, say, to_json
+from benchmarks.stage import REPOSITORY, BenchError, Stage
+
+_SMALL, _LARGE = Load(devices=10), Load(devices=50)
+_FAST = Load(devices=50, interval_s=0.1, seal_interval_s=0.2)
+
+#: name -> benchmark on a stage; the flag says whether it is to be quick
+ON_STAGE: dict[str, Callable[[Stage, bool], Result]] = {
+    "pipeline-10": lambda stage, quick: pipeline.run(
+        stage, _SMALL, rounds=1 if quick else 3, window_s=8 if quick else 20, settle_s=5, cpu_target=20
+    ),
+    "pipeline-50": lambda stage, quick: pipeline.run(
+        stage, _LARGE, rounds=1 if quick else 3, window_s=8 if quick else 20, settle_s=5, cpu_target=8
+    ),
+    "alarm": lambda stage, quick: alarm.run(stage, _SMALL, alarms=5 if quick else 40),
+    "start-10": lambda stage, quick: start.run(stage, _SMALL, warm=3 if quick else 9, cold=1 if quick else 3),
+    "start-50": lambda stage, quick: start.run(stage, _LARGE, warm=3 if quick else 9, cold=1 if quick else 3),
+    "idle": lambda stage, quick: start.idle(stage, devices=10, window_s=8 if quick else 30),
+    "wear-10": lambda stage, quick: wear.run(stage, _SMALL, window_s=15 if quick else 60, settle_s=5),
+    "wear-50": lambda stage, quick: wear.run(stage, _LARGE, window_s=15 if quick else 60, settle_s=5),
+    "outage": lambda stage, quick: outage.run(stage, _FAST, outage_s=5 if quick else 20, after_s=15),
+    "kills": lambda stage, quick: kills.run(stage, _SMALL, kills=2 if quick else 20),
+}
+#: programs of their own, run as they are
+BESIDE = ("decode", "judge", "ingest")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs what is asked for; see the module."""
+    parser = argparse.ArgumentParser(description="Figures beside a floor, on this machine.")
+    parser.add_argument("--quick", action="store_true", help="short windows, one round: to see that it runs")
+    parser.add_argument("--only", action="append", choices=(*ON_STAGE, *BESIDE), help="may be given several times")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
+    options = parser.parse_args(arguments)
+    wanted = options.only or [*ON_STAGE, *BESIDE]
+    results: list[Result] = []
+    failed = False
+    print("  ".join(f"{name}: {value}" for name, value in machine().items()))
+    folder = Path(tempfile.mkdtemp(prefix="qianshao-bench-"))
+    try:
+        staged = [name for name in ON_STAGE if name in wanted]
+        if staged:
+            with Stage(folder, devices=_LARGE.devices) as stage:
+                for name in staged:
+                    results.append(ON_STAGE[name](stage, options.quick))
+                    print("\n" + "\n".join(lines_of(results[-1])), flush=True)
+    except BenchError as error:
+        say(f"not measured: {error}")
+        failed = True
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    for name in BESIDE:
+        if name in wanted:
+            print(f"\n{name}", flush=True)
+            command = [sys.executable, "-m", f"benchmarks.{name}"]
+            failed |= subprocess.run(command, cwd=REPOSITORY, check=False).returncode != 0
+    if options.json is not None:
+        options.json.write_text(to_json(results), encoding="utf-8")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,201 @@
+"""The sealer: when what was sampled and judged is sealed, and what goes into one batch.
+
+Alarm events are sealed at once, those of one tick together; readings every seal interval, with health
+and the statement of all standing alarms once a minute.  It does not know what becomes of a
+seal: the keeper does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from contracts.batch import AlarmEvent, HealthRecord, Note
+from contracts.errors import ContractError
+from edge_agent.clock import monotonic_us
+from edge_agent.collect import CAP, Collector
+from edge_agent.judge import Judge
+from edge_agent.keeper import Content, Keeper
+from edge_agent.plan import Plan
+
+_LOG = logging.getLogger(__name__)
+#: health and the statement of active alarms travel this often (seconds)
+HEALTH_EVERY_S = 60.0
+#: events of one tick share a seal; no more than 50 alarm seals a second
+_ALARM_SEAL_GAP_S = 0.02
+#: readings in one batch; at eight bytes each it stays under the envelope's limit
+_BATCH_LIMIT = 20_000
+#: notes that wait while there is no keeper, at most
+_MOST_NOTES = 1000
+
+
+class Sealer:
+    """Collects events, notes and rows until their seal is due."""
+
+    def __init__(
+        self,
+        *,
+        judge: Judge,
+        columns: Collector,
+        plan: Callable[[], Plan],
+        catalogue: Callable[[], tuple[bytes, bytes]],
+        health: Callable[[], tuple[HealthRecord, ...]],
+    ) -> None:
+        """Takes what it needs; seals nothing before it has a keeper."""
+        self._judge = judge
+        self._columns = columns
+        self._plan = plan
+        self._catalogue = catalogue
+        self._health = health
+        #: set when the store has been asked; events wait until then
+        self.keeper: Keeper | None = None
+        self.readings_lost = 0
+        self._kept_catalogue = b""
+        self._events: list[AlarmEvent] = []
+        self._notes: list[Note] = []
+        self._is_alarm_seal_due = False
+        self._last_alarm_seal = 0.0
+        self._health_due_s = 0.0
+
+    # -- alarms ----------------------------------------------------------------------
+
+    def take_events(self, events: Sequence[AlarmEvent]) -> None:
+        """Takes alarm events and has them sealed at once."""
+        self._events.extend(events)
+        if self._is_alarm_seal_due or self.keeper is None:
+            return
+        self._is_alarm_seal_due = True
+        loop = asyncio.get_running_loop()
+        wait = self._last_alarm_seal + _ALARM_SEAL_GAP_S - loop.time()
+        if wait <= 0:
+            loop.call_soon(self.seal_alarms)
+        else:
+            loop.call_later(wait, self.seal_alarms)
+
+    def seal_alarms(self) -> None:
+        """Seals the events that wait."""
+        self._is_alarm_seal_due = False
+        if not self._events or self.keeper is None:
+            return
+        events, self._events = self._events, []
+        self._last_alarm_seal = asyncio.get_running_loop().time()
+        self.keeper.seal_alarms(events)
+
+    # -- readings --------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Seals until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        self.seal_alarms()
+        next_s = loop.time()
+        while True:
+            next_s = max(next_s + seal_interval_s(self._plan()), loop.time())
+            await asyncio.sleep(next_s - loop.time())
+            try:
+                events = self._judge.check_silence(monotonic_us())
+                if events:
+                    self.take_events(events)
+                self.seal_data()
+            except Exception:
+                # The outermost loop of sealing: a defect in one step must not end it unseen.
+                _LOG.exception("a step of sealing failed; the next one comes")
+
+    def seal_data(self) -> None:
+        """Seals the rows that wait, and what else is due."""
+        if self.keeper is None:
+            return
+        # A data batch carries the alarm state too: no event may be left behind by the state it made.
+        self.seal_alarms()
+        self.keep_catalogue()
+        loop = asyncio.get_running_loop()
+        health: tuple[HealthRecord, ...] = ()
+        statement = None
+        if loop.time() >= self._health_due_s:
+            self._health_due_s = loop.time() + HEALTH_EVERY_S
+            health = self._health()
+            statement = self._judge.statement(monotonic_us())
+        while self._columns.readings or health or self._notes:
+            sealed_us = monotonic_us()
+            part = self._columns.take(sealed_us, limit=_BATCH_LIMIT)
+            notes, self._notes = tuple(self._notes), []
+            self._seal(
+                Content(
+                    sealed_us=sealed_us,
+                    catalogue=self._catalogue()[0],
+                    blocks=part.blocks,
+                    readings=part.readings,
+                    first_us=part.first_us,
+                    last_us=part.last_us,
+                    statement=statement,
+                    health=health,
+                    notes=notes,
+                )
+            )
+            health, statement = (), None
+
+    def _seal(self, content: Content) -> None:
+        """Seals it, in parts where it is too large for one batch."""
+        assert self.keeper is not None
+        try:
+            self.keeper.seal_data(content)
+            return
+        except ContractError as error:
+            parts = parted(content)
+            if not parts:
+                self.readings_lost += content.readings
+                _LOG.error("%d readings could not be sealed: %s", content.readings, error)
+        for part in parts:
+            self._seal(part)
+
+    def keep_catalogue(self) -> None:
+        """Makes the catalogue durable before the first batch that uses it."""
+        hash, envelope = self._catalogue()
+        if self.keeper is not None and self._kept_catalogue != hash:
+            self.keeper.keep_catalogue(hash, envelope)
+            self._kept_catalogue = hash
+
+    def store_is_new(self, sentence: str) -> None:
+        """A new file took the place of the spool: it is told, and catalogue and alarm state are kept again."""
+        self._kept_catalogue = b""
+        self._judge.mark_changed()
+        self.note("spool", sentence)
+
+    def note(self, kind: str, text: str) -> None:
+        """Puts a line into the next data batch."""
+        self._notes.append(Note(mono_us=monotonic_us(), kind=kind, text=text[:1000]))
+        del self._notes[:-_MOST_NOTES]
+
+
+def parted(content: Content) -> list[Content]:
+    """Returns smaller contents with the same in them, or none where it cannot be parted further.
+
+    Of a statement the gravest half stays: the newest statement replaces the one before, so two would not add up.
+    """
+    bare = Content(sealed_us=content.sealed_us)
+    parts = []
+    if content.blocks:
+        parts.append(replace(content, statement=None, health=(), notes=()))
+    if content.statement is not None:
+        parts.append(replace(bare, statement=content.statement))
+    parts += [replace(bare, health=content.health)] if content.health else []
+    parts += [replace(bare, notes=content.notes)] if content.notes else []
+    if len(parts) > 1:
+        return parts
+    if content.statement is not None and len(content.statement.events) > 1:
+        kept = content.statement.events[: len(content.statement.events) // 2]
+        return [replace(content, statement=replace(content.statement, events=kept))]
+    if len(content.health) > 1:
+        half = len(content.health) // 2
+        return [replace(content, health=content.health[:half]), replace(content, health=content.health[half:])]
+    if len(content.notes) > 1:
+        half = len(content.notes) // 2
+        return [replace(content, notes=content.notes[:half]), replace(content, notes=content.notes[half:])]
+    return []
+
+
+def seal_interval_s(plan: Plan) -> float:
+    """Returns the plan's seal interval, or less where a fast block would fill its memory before it."""
+    fastest_s = min((block.interval_ms for block in plan.blocks), default=1000) / 1000
+    return min(plan.uplink.seal_interval_s, max(0.2, fastest_s * CAP / 2))

@@ -1,0 +1,130 @@
+"""The spool's rows: the statements that write, find and remove them.  No transaction begins or ends here."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from contracts.batch import LossRecord
+from edge_agent.seal import Sealed
+from edge_agent.spool_records import Candidate, EpochRow, Gone, batch_id, row_checksum, split_id
+
+#: rows removed in one transaction when making room
+_PRUNE_ROWS = 500
+
+
+def insert_epoch(db: apsw.Connection, row: EpochRow) -> None:
+    """Writes an epoch, unless its bytes are known."""
+    db.execute(
+        "INSERT INTO epoch (no, epoch, reason, boot_id, boot_counter, started_us, started_uptime_s, is_volatile)"
+        " SELECT ?,?,?,?,?,?,?,? WHERE NOT EXISTS (SELECT 1 FROM epoch WHERE epoch=?)",
+        (
+            row.no,
+            row.epoch,
+            row.reason,
+            row.boot_id,
+            row.boot_counter,
+            row.started_us,
+            row.started_uptime_s,
+            int(row.is_volatile),
+            row.epoch,
+        ),
+    )
+
+
+def insert_batch(db: apsw.Connection, epoch_no: int, sealed: Sealed) -> None:
+    """Writes a batch; the same batch again is harmless, another one in its place is an error."""
+    id = batch_id(epoch_no, sealed.lane, sealed.seq)
+    checksum = row_checksum(sealed.digest, sealed.envelope)
+    try:
+        db.execute(
+            "INSERT INTO batch (id, digest, readings, first_us, last_us, checksum, envelope) VALUES (?,?,?,?,?,?,?)",
+            (id, sealed.digest, sealed.readings, sealed.first_us, sealed.last_us, checksum, sealed.envelope),
+        )
+    except apsw.ConstraintError:
+        # A commit that was durable although it returned an error is made again.
+        if db.execute("SELECT digest FROM batch WHERE id=?", (id,)).get != sealed.digest:
+            raise
+
+
+def insert_gone(db: apsw.Connection, gone: Gone) -> None:
+    """Remembers a range that is not here."""
+    db.execute(
+        "INSERT OR REPLACE INTO gone (epoch_no, lane, first, last, digest, readings, cause) VALUES (?,?,?,?,?,?,?)",
+        (gone.epoch_no, int(gone.lane), gone.first, gone.last, gone.digest, gone.readings, gone.cause),
+    )
+
+
+def note_records(db: apsw.Connection, epoch_no: int, sealed: Sealed) -> None:
+    """Remembers which batch carries a loss record."""
+    for loss in sealed.losses:
+        db.execute(
+            "UPDATE gone SET record_id=? WHERE epoch_no=(SELECT no FROM epoch WHERE epoch=?)"
+            " AND lane=? AND first=? AND last=?",
+            (batch_id(epoch_no, sealed.lane, sealed.seq), loss.epoch, int(loss.lane), loss.first, loss.last),
+        )
+
+
+def drop(db: apsw.Connection, epoch_no: int, loss: LossRecord) -> None:
+    """Removes the batches that a loss record stands for."""
+    remove(db, batch_id(epoch_no, loss.lane, loss.first), batch_id(epoch_no, loss.lane, loss.last))
+    insert_gone(
+        db,
+        Gone(
+            epoch_no=epoch_no,
+            lane=loss.lane,
+            first=loss.first,
+            last=loss.last,
+            digest=loss.digest,
+            readings=loss.readings,
+            cause=loss.cause,
+        ),
+    )
+
+
+def remove(db: apsw.Connection, low: int, high: int) -> tuple[int, int]:
+    """Removes rows; returns how many, and their readings."""
+    rows: Any = db.execute(
+        "SELECT count(*), coalesce(sum(readings), 0) FROM batch WHERE id BETWEEN ? AND ?", (low, high)
+    ).fetchone()
+    db.execute("DELETE FROM batch WHERE id BETWEEN ? AND ?", (low, high))
+    return int(rows[0]), int(rows[1])
+
+
+def oldest_run(db: apsw.Connection, candidate: Candidate, want_bytes: int) -> Gone | None:
+    """Returns the first run of neighbours that may go, at most ``_PRUNE_ROWS`` or ``want_bytes``."""
+    no, lane = candidate.epoch_no, candidate.lane
+    for low, high in candidate.ranges:
+        first = last = readings = size = 0
+        digest = b""
+        rows: Any = db.execute(
+            "SELECT id, digest, readings, length(envelope), first_us, last_us FROM batch"
+            " WHERE id BETWEEN ? AND ? ORDER BY id",
+            (batch_id(no, lane, low), batch_id(no, lane, high)),
+        )
+        for id, row_digest, row_readings, row_size, first_us, last_us in rows:
+            seq = split_id(id)[2]
+            if candidate.keep_after_us is not None and last_us is not None and last_us > candidate.keep_after_us:
+                break
+            is_spared = last_us is not None and _touches(candidate.spared, first_us, last_us)
+            if last and (is_spared or seq != last + 1):
+                break
+            if is_spared:
+                continue
+            first, last, digest = first or seq, seq, row_digest
+            readings, size = readings + row_readings, size + row_size
+            if size >= want_bytes or last - first + 1 >= _PRUNE_ROWS:
+                break
+        if last:
+            return Gone(
+                epoch_no=no, lane=lane, first=first, last=last, digest=digest, readings=readings, cause="released"
+            )
+    return None
+
+
+def _touches(spans: Sequence[tuple[int, int]], first_us: int, last_us: int) -> bool:
+    place = bisect_right(spans, last_us, key=lambda span: span[0]) - 1
+    return place >= 0 and spans[place][1] >= first_us
