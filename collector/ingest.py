@@ -9,18 +9,21 @@ before that is quarantined and nobody is told, because anybody could have sent i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from contracts.batch import Batch, Header, decode_batch
+from contracts.batch import AlarmEvent, Anchor, Batch, Header, decode_batch
 from contracts.catalogue import Catalogue
 from contracts.columns import Columns, block_number, decode_block
-from contracts.envelope import Opened, open_envelope
+from contracts.envelope import Opened, Type, open_envelope
 from contracts.errors import ContractError, PayloadError
 from contracts.fields import Fields, unpack
 from contracts.keys import Verifier
 from contracts.messages import Ask, Status
 from contracts.topics import TYPES, Channel, Topic, parse
+
+#: no time in signed content is later than this (us, some 285 years): sums of two fit every integer here
+MAX_TIME_US = 1 << 53
 
 #: the keys registered for a gateway, by key id; None when there is no such gateway
 Keys = Callable[[str], Mapping[bytes, Verifier] | None]
@@ -132,7 +135,7 @@ def _decode(place: Topic, opened: Opened, payload: bytes) -> Verdict:
     gateway, body = place.gateway, opened.body
     match place.channel:
         case Channel.ALARM | Channel.DATA:
-            batch = decode_batch(body, TYPES[place.channel])
+            batch = decode_bounded_batch(body, TYPES[place.channel])
             _same_gateway(batch.header.gateway, gateway)
             return Accepted(gateway=gateway, batch=batch, digest=opened.digest, envelope=payload)
         case Channel.CATALOGUE:
@@ -144,11 +147,51 @@ def _decode(place: Topic, opened: Opened, payload: bytes) -> Verdict:
         case Channel.ASK:
             ask = Ask.from_body(body)
             _same_gateway(ask.gateway, gateway)
+            _in_range((*_anchor_times(ask.anchor), *_event_times(ask.statement.events)))
             return Asked(gateway=gateway, ask=ask, digest=opened.digest, envelope=payload)
         case _:
             status = Status.from_body(body)
             _same_gateway(status.gateway, gateway)
             return StatusSaid(gateway=gateway, status=status)
+
+
+def decode_bounded_batch(body: bytes, type: Type) -> Batch:
+    """Returns a batch whose times can be reckoned with.
+
+    Raises:
+        ContractError: it does not decode, or states a time beyond ``MAX_TIME_US``.
+    """
+    batch = decode_batch(body, type)
+    _in_range(_times(batch))
+    return batch
+
+
+def _times(batch: Batch) -> Iterator[tuple[str, int]]:
+    yield "header.sealed_us", batch.header.sealed_us
+    for anchor in batch.header.anchors:
+        yield from _anchor_times(anchor)
+    yield from _event_times(batch.events)
+    if batch.statement is not None:
+        yield from _event_times(batch.statement.events)
+    for record in batch.health:
+        yield "health.mono_us", record.mono_us
+
+
+def _anchor_times(anchor: Anchor) -> Iterator[tuple[str, int]]:
+    yield "anchor.mono_us", anchor.mono_us
+    yield "anchor.wall_us", anchor.wall_us
+
+
+def _event_times(events: Iterable[AlarmEvent]) -> Iterator[tuple[str, int]]:
+    for event in events:
+        yield "event.sampled_us", event.sampled_us
+        yield "event.judged_us", event.judged_us
+
+
+def _in_range(times: Iterable[tuple[str, int]]) -> None:
+    for name, value in times:
+        if value > MAX_TIME_US:
+            raise PayloadError(f"{name}: {value} us is no time that any clock of ours will show")
 
 
 def _same_gateway(said: str, topic: str) -> None:
@@ -186,6 +229,8 @@ def decode_columns(batch: Batch, catalogue: Catalogue) -> list[Columns]:
         if number >= len(kinds):
             raise PayloadError(f"block {number}: the catalogue has {len(kinds)} blocks")
         block = decode_block(raw, kinds[number], sealed_us)
+        if max(block.times) > MAX_TIME_US:
+            raise PayloadError(f"block {number}: a sample at a time that no clock of ours will show")
         readings += len(block.times) * len(kinds[number])
         if readings > batch.header.readings:  # at once: the rest may claim any number of samples
             break

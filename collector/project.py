@@ -205,8 +205,12 @@ class Gathering:
         if held is None or (new[0], new[3]) > (held[0], held[3]):
             self._numbers[where] = new
 
-    def write(self, connection: sqlite3.Connection) -> list[tuple[int, str]]:
+    def write(self, connection: sqlite3.Connection, *, with_rollups: bool = True) -> list[tuple[int, str]]:
         """Writes what was gathered, inside the caller's transaction.
+
+        Args:
+            connection: the writer's.
+            with_rollups: False when the minutes already hold these samples.
 
         Returns:
             (gateway, key) of every point whose latest sample may have changed.
@@ -231,7 +235,8 @@ class Gathering:
                 for where, (order, wall_us, point, value) in self._numbers.items()
             ],
         )
-        connection.executemany(_ROLLUP, [_rollup_row(key, held) for key, held in self._minutes.items()])
+        if with_rollups:
+            connection.executemany(_ROLLUP, [_rollup_row(key, held) for key, held in self._minutes.items()])
         return list(self._latest)
 
 

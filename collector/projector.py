@@ -75,7 +75,8 @@ class Projector:
         self._begin()
 
     def _begin(self) -> None:
-        self._gathering = Gathering()
+        self._gathering, self._again = Gathering(), Gathering()
+        self._points: list[tuple[int, str]] = []
         self._dirty: set[tuple[int, int]] = set()
         self._alarms: set[bytes] = set()
         self._epochs: dict[int, tuple[int, int, int, int]] = {}
@@ -139,10 +140,34 @@ class Projector:
         self._seen(facts, batch.header)
         self._apply_sections(facts, batch)
 
-    def refuse(self, facts: Facts, header: Header) -> None:
-        """Accounts for a batch whose content does not decode; nothing of it is projected."""
+    def refuse(self, facts: Facts, header: Header, batch: Batch | None) -> None:
+        """Accounts for a refused batch.
+
+        Where only its blocks do not fit the catalogue, ``batch`` still says what it says for itself,
+        as it would have while it waited; None where the content does not decode at all.
+        """
         self._seen(facts, header)
         self._add_to_chain(facts, header)
+        if batch is not None:
+            self._apply_sections(facts, batch)
+
+    def apply_again(
+        self, facts: Facts, batch: Batch, columns: Sequence[Columns], catalogue: tuple[int, Catalogue] | None
+    ) -> None:
+        """Takes in a projected batch once more whose boot got another rank.
+
+        What is newest may change by it; sums, chains and losses do not.
+        """
+        self._flush()
+        if columns and catalogue is not None:
+            place = Place(facts.boot.rank, facts.boot.no, facts.offset_us)
+            self._again.add(self.form(facts.gateway_no, *catalogue), place, columns)
+        for event in batch.events:
+            self._apply_event(facts, event, facts.evidence_id)
+        for event in batch.statement.events if batch.statement is not None else ():
+            self._apply_event(facts, event, None)
+        for record in batch.health:
+            self._apply_health(facts, record)
 
     def form(self, gateway_no: int, catalogue_no: int, catalogue: Catalogue) -> Form:
         """Returns the points of a catalogue."""
@@ -278,7 +303,8 @@ class Projector:
 
     def finish(self) -> Touched:
         """Writes what was gathered; the caller commits."""
-        points = self._gathering.write(self._db)
+        self._flush()
+        self._points += self._again.write(self._db, with_rollups=False)
         for epoch_no in self._epochs:
             self._write_epoch(epoch_no)
         rows = []
@@ -298,9 +324,13 @@ class Projector:
                 )
             )
         self._db.executemany(_CHAIN, rows)
-        touched = Touched(self._dirty, points, self._alarms)
+        touched = Touched(self._dirty, self._points, self._alarms)
         self._begin()
         return touched
+
+    def _flush(self) -> None:
+        self._points += self._gathering.write(self._db)
+        self._gathering = Gathering()
 
     @property
     def dirty(self) -> set[tuple[int, int]]:

@@ -15,11 +15,11 @@ from typing import Any
 
 from collector.alarm_log import apply_event
 from collector.chain import Ledger
+from collector.evidence import PROJECTED, REFUSED, WAITING, span
 from collector.identities import Identities
 from collector.ingest import Keys, decode_columns
 from collector.projector import ChainState, Facts, Projector
 from collector.retention import Checkpoint, read_checkpoint
-from collector.store import PROJECTED, REFUSED, WAITING, span
 from collector.walltime import offset_of, own_offset
 from contracts.batch import AlarmEvent, Batch, Header, Lane, decode_batch
 from contracts.catalogue import Catalogue
@@ -39,13 +39,16 @@ _FLOOR = "coalesce((SELECT max(f.minute) FROM temp.floor f WHERE f.gateway_no={t
 UNPROVABLE = {
     "point": "1",
     "epoch": "epoch_no IN (SELECT c.epoch_no FROM {src}.checkpoint c)",
-    "loss": "evidence_id NOT IN (SELECT e.id FROM {src}.evidence e)",
+    "loss": "evidence_id NOT IN (SELECT e.id FROM {src}.evidence e) AND typeof(evidence_id)='integer'"
+    " AND epoch_no IN (SELECT n.no FROM {src}.epoch_name n JOIN temp.floor f ON f.gateway_no=n.gateway_no)",
     "latest": "wall_us/60000000 < " + _FLOOR.format(table="latest"),
     "health": "wall_us/60000000 < " + _FLOOR.format(table="health"),
     "rollup": "minute < coalesce((SELECT max(f.minute) FROM temp.floor f"
     " JOIN {src}.point p ON p.gateway_no=f.gateway_no WHERE p.no=rollup.point_no), 0)",
-    "alarm_event": "(evidence_id IS NULL AND gateway_no IN (SELECT f.gateway_no FROM temp.floor f))"
-    " OR evidence_id NOT IN (SELECT e.id FROM {src}.evidence e)",
+    "alarm_event": "typeof(event)='blob' AND typeof(sampled_us)='integer' AND sampled_us/60000000 < "
+    + _FLOOR.format(table="alarm_event")
+    + " AND (evidence_id IS NULL"
+    " OR (typeof(evidence_id)='integer' AND evidence_id NOT IN (SELECT e.id FROM {src}.evidence e)))",
 }
 
 
@@ -115,6 +118,8 @@ class Replay:
         self._identities = Identities(db)
         self._projector = Projector(db, self._identities)
         self._gateways: dict[int, str] = {}
+        #: epoch number -> gateway number
+        self._epochs: dict[int, int] = {}
         self._catalogues: dict[int, Catalogue] = {}
         self.outcome = Outcome()
 
@@ -122,6 +127,7 @@ class Replay:
         """Replays everything; projections of ``main`` must be empty but for what is unprovable."""
         src = self._src
         self._gateways = dict(self._db.execute(f"SELECT no, id FROM {src}.gateway"))
+        self._epochs = dict(self._db.execute(f"SELECT no, gateway_no FROM {src}.epoch_name"))
         self._read_catalogues()
         self._seed_chains()
         self._refeed_events()
@@ -203,6 +209,9 @@ class Replay:
         gateway = self._gateways.get(gateway_no, "")
         if not all(type(row[index]) is int for index in _INTEGERS):
             self._damaged(row, "a column of the table is no integer")
+            return
+        if self._epochs.get(epoch_no) != gateway_no:
+            self._damaged(row, "its epoch is not one of this gateway's")
             return
         try:
             type_ = Lane(lane).type

@@ -20,6 +20,7 @@ from typing import Any
 
 from collector.database import open_writer, read_meta, write_meta
 from collector.errors import StoreError
+from collector.evidence import INSERT, OF_BOOT, PROJECTED, REFUSED, WAITING, read_batch, span
 from collector.identities import Boot, Identities
 from collector.ingest import (
     Accepted,
@@ -33,23 +34,18 @@ from collector.ingest import (
 )
 from collector.links import Links
 from collector.projector import Facts, Projector
+from collector.quarantine import keep_aside, list_refused
 from collector.receipts import make_receipt
 from collector.views import Change
-from collector.walltime import improve, is_ahead, offset_of
-from contracts.batch import Batch, Header, Lane, decode_batch
+from collector.walltime import improve, offset_of
+from contracts.batch import Batch, Header
 from contracts.columns import Columns
-from contracts.envelope import decode_payload, split
 from contracts.errors import ContractError
 from contracts.messages import Time
 from contracts.receipt import Receipt
 
-PROJECTED, WAITING, REFUSED = 0, 1, 2
 #: receipt serials are reserved in steps, so that none is ever given twice
 _SERIAL_STEP = 1000
-#: quarantined bytes kept; older ones go first
-MAX_QUARANTINED = 10_000
-#: of something that is not even an envelope no more than this is kept (bytes)
-_KEEP_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,9 +107,7 @@ class Store:
         self._since_us: int = read_meta(self._db, "collector_since_us")
         self._serial: int = read_meta(self._db, "serial_reserved")
         self._reserved = self._serial
-        self._links = Links()
-        #: newest sealing seen of each gateway, (boot rank, boot, monotonic us)
-        self._newest: dict[int, tuple[int, int, int]] = {}
+        self._links = Links(self._db)
 
     def close(self) -> None:
         """Closes the connection; safe twice."""
@@ -175,23 +169,24 @@ class Store:
             pass  # SQLite has rolled back by itself, as after a full disk
         self._identities.forget()
         self._projector.forget()
+        self._links.forget()
         self._serial = max(self._serial, self._reserved)
 
     def _commit(self, arrivals: Sequence[Arrival]) -> CommitResult:
         tally = _Tally()
         self._links.clear()
         chains: dict[tuple[str, bytes, int], int] = {}
-        links: dict[int, int] = {}
+        gateways: set[int] = set()
         times: list[Time] = []
         stamps: list[int] = []
         for arrival in arrivals:
             verdict = arrival.verdict
             if isinstance(verdict, Quarantined):
                 tally.quarantined += 1
-                self._quarantine(verdict, arrival.arrived_us)
+                keep_aside(self._db, verdict, arrival.arrived_us)
                 continue
             gateway_no = self._gateway_no(verdict.gateway, arrival.arrived_us)
-            links[gateway_no] = max(arrival.arrived_us, links.get(gateway_no, 0))
+            gateways.add(gateway_no)
             match verdict:
                 case Accepted() | Refused():
                     header = verdict.batch.header if isinstance(verdict, Accepted) else verdict.header
@@ -211,13 +206,11 @@ class Store:
                         gateway_no, online=int(status.online), session=status.session, version=status.version
                     )
         touched = self._projector.finish()
-        for number, arrived_us in links.items():
-            self._links.note(number, arrived_us=arrived_us)
-        self._links.write(self._db)
+        self._links.write()
         receipts = tuple(self._receipt(*key, epoch_no) for key, epoch_no in chains.items())
-        ids = dict(self._db.execute("SELECT no, id FROM gateway").fetchall()) if links else {}
+        ids = dict(self._db.execute("SELECT no, id FROM gateway").fetchall()) if gateways else {}
         change = Change(
-            gateways=frozenset(ids[number] for number in links),
+            gateways=frozenset(ids[number] for number in gateways),
             alarms=frozenset(alarm.hex() for alarm in touched.alarms),
             points=frozenset((ids[number], key) for number, key in touched.points),
         )
@@ -244,7 +237,8 @@ class Store:
         if self._holds(epoch_no, header, verdict.digest):
             tally.duplicates += 1
             return None
-        boot = self._improve(gateway_no, header, arrival.arrived_us)
+        self._links.hear(gateway_no, arrival.arrived_us)
+        boot = self._boot(gateway_no, header, arrival.arrived_us, is_read=isinstance(verdict, Accepted))
         state, code, reason, columns, catalogue = PROJECTED, None, "", [], None
         batch: Batch | None = None
         if isinstance(verdict, Refused):
@@ -263,7 +257,7 @@ class Store:
         offset_us = offset_of(header, arrival.arrived_us, boot.clock)
         first_us, last_us = span(header, columns)
         cursor = self._db.execute(
-            _EVIDENCE,
+            INSERT,
             (
                 epoch_no,
                 int(header.lane),
@@ -297,7 +291,10 @@ class Store:
         )
         self._project(facts, header, batch, columns, catalogue, state, tally)
         if state == REFUSED:
-            self._note_refused(arrival, facts, code or "", reason, len(verdict.envelope))
+            list_refused(
+                self._db, arrived_us=arrival.arrived_us, topic=arrival.topic, code=code or "", reason=reason,
+                digest=facts.digest, size=len(verdict.envelope),
+            )  # fmt: skip
         return facts.evidence_id
 
     def _project(
@@ -311,7 +308,7 @@ class Store:
         tally: _Tally,
     ) -> None:
         if batch is None or state == REFUSED:
-            self._projector.refuse(facts, header)
+            self._projector.refuse(facts, header, batch)
             tally.refused += 1
         elif state == WAITING:
             self._projector.apply_early(facts, batch)
@@ -324,14 +321,7 @@ class Store:
             self._projector.apply(facts, batch, columns, catalogue)
             tally.accepted += 1
             tally.readings += header.readings
-        newest = (facts.boot.rank, facts.boot.no, header.sealed_us)
-        if newest >= self._newest.get(facts.gateway_no, (-2, 0, 0)):
-            self._newest[facts.gateway_no] = newest
-            if header.catalogue:
-                self._links.note(facts.gateway_no, catalogue_hash=header.catalogue)
-            if header.anchors:
-                is_wrong = is_ahead(header.anchors, header.sealed_us, facts.arrived_us)
-                self._links.note(facts.gateway_no, clock="wrong" if is_wrong else header.anchors[-1].state.value)
+        self._links.note_batch(facts.gateway_no, header, facts.boot, facts.arrived_us)
 
     def _holds(self, epoch_no: int, header: Header, digest: bytes) -> bool:
         lane, seq = int(header.lane), header.seq
@@ -349,8 +339,11 @@ class Store:
         ).fetchone()[0]
         return floor is not None and seq <= floor
 
-    def _improve(self, gateway_no: int, header: Header, arrived_us: int) -> Boot:
+    def _boot(self, gateway_no: int, header: Header, arrived_us: int, *, is_read: bool) -> Boot:
+        """Returns the boot of a batch; a batch that reads may improve what is known of its clock."""
         boot = self._identities.boot(gateway_no, header.boot_id, header.boot_counter)
+        if not is_read:
+            return boot
         clock = improve(boot.clock, header.anchors, header.sealed_us, arrived_us)
         if clock != boot.clock:
             boot = replace(boot, clock=clock)
@@ -367,10 +360,12 @@ class Store:
     ) -> None:
         """Keeps a catalogue and projects the batches that waited for it."""
         hash = verdict.catalogue.hash
-        self._db.execute(
+        made = self._db.execute(
             "INSERT INTO catalogue(gateway_no, hash, envelope, arrived_us) VALUES(?,?,?,?) ON CONFLICT DO NOTHING",
             (gateway_no, hash, verdict.envelope, arrived_us),
         )
+        if made.rowcount:
+            self._links.hear(gateway_no, arrived_us)
         self._links.note(gateway_no, catalogue_if_none=hash)
         catalogue = self._identities.catalogue(gateway_no, hash)
         assert catalogue is not None
@@ -402,8 +397,10 @@ class Store:
                 last_us=last_us,
             )
             if state == REFUSED:
-                arrival = Arrival(verdict=verdict, arrived_us=batch_arrived_us, topic="")
-                self._note_refused(arrival, facts, code or "", reason, len(envelope))
+                list_refused(
+                    self._db, arrived_us=batch_arrived_us, topic="", code=code or "", reason=reason, digest=digest,
+                    size=len(envelope),
+                )  # fmt: skip
             self._db.execute(
                 "UPDATE evidence SET state=?, code=?, catalogue_no=?, first_us=?, last_us=?, wall_us=? WHERE id=?",
                 (state, code, catalogue[0], first_us, last_us, first_us + offset_us, number),
@@ -412,7 +409,7 @@ class Store:
             self._project(facts, header, batch, columns, catalogue, state, tally)
             chains[verdict.gateway, header.epoch, lane] = epoch_no
 
-    # ---- asks, links, quarantine ------------------------------------------------------------
+    # ---- asks and links ------------------------------------------------------------
 
     def _take_ask(
         self, gateway_no: int, verdict: Asked, arrived_us: int, chains: dict[tuple[str, bytes, int], int]
@@ -425,7 +422,10 @@ class Store:
         if clock != boot.clock:
             boot = replace(boot, clock=clock)
             self._identities.keep_boot(gateway_no, boot)
+        rank = boot.rank
         boot = self._identities.went_live(gateway_no, boot, arrived_us)
+        if boot.rank != rank:
+            self._apply_again(gateway_no, boot)
         offset_us = clock.offset_us if clock.offset_us is not None else arrived_us - ask.anchor.mono_us
         facts = Facts(
             evidence_id=0,
@@ -439,22 +439,15 @@ class Store:
             last_us=ask.anchor.mono_us,
         )
         told = self._projector.apply_statement(facts, ask.statement.events)
-        self._db.execute("DELETE FROM ask WHERE epoch_no=? AND told=0", (epoch_no,))
-        self._db.execute(
-            "INSERT INTO ask(gateway_no, epoch_no, digest, envelope, arrived_us, told) VALUES(?,?,?,?,?,?)"
-            " ON CONFLICT DO NOTHING",
-            (gateway_no, epoch_no, verdict.digest, verdict.envelope, arrived_us, int(told)),
-        )
-        is_wrong = is_ahead((ask.anchor,), ask.anchor.mono_us, arrived_us)
-        self._links.note(
-            gateway_no,
-            version=ask.version,
-            clock="wrong" if is_wrong else ask.anchor.state.value,
-            boot_no=boot.no,
-            epoch_no=epoch_no,
-            alarm_seq=ask.alarm.seq,
-            data_seq=ask.data.seq,
-        )
+        is_known = self._db.execute("SELECT 1 FROM ask WHERE digest=?", (verdict.digest,)).fetchone() is not None
+        is_newest = not is_known and self._links.note_ask(gateway_no, ask, boot, epoch_no, arrived_us)
+        if is_newest:
+            self._db.execute("DELETE FROM ask WHERE epoch_no=? AND told=0", (epoch_no,))
+        if is_newest or (told and not is_known):
+            self._db.execute(
+                "INSERT INTO ask(gateway_no, epoch_no, digest, envelope, arrived_us, told) VALUES(?,?,?,?,?,?)",
+                (gateway_no, epoch_no, verdict.digest, verdict.envelope, arrived_us, int(told)),
+            )
         for epoch in dict.fromkeys((*ask.unreceipted, ask.epoch)):
             number = self._identities.epoch_no(gateway_no, epoch)
             chains.setdefault((gateway, epoch, 0), number)
@@ -467,29 +460,22 @@ class Store:
         for epoch, number, lane in rows:
             chains.setdefault((gateway, epoch, lane), number)
 
+    def _apply_again(self, gateway_no: int, boot: Boot) -> None:
+        """Takes in once more what came before the first ask of a boot, whose rank that ask has raised."""
+        rows = self._db.execute(OF_BOOT, (boot.no,)).fetchall()
+        for number, epoch_no, lane, digest, offset_us, arrived_us, envelope, first_us, last_us, state in rows:
+            batch = read_batch(envelope, lane)
+            catalogue = self._identities.catalogue(gateway_no, batch.header.catalogue) if batch.blocks else None
+            columns = decode_columns(batch, catalogue[1]) if catalogue is not None and state == PROJECTED else []
+            facts = Facts(
+                evidence_id=number, gateway_no=gateway_no, epoch_no=epoch_no, digest=digest, boot=boot,
+                offset_us=offset_us, arrived_us=arrived_us, first_us=first_us, last_us=last_us,
+            )  # fmt: skip
+            self._projector.apply_again(facts, batch, columns, catalogue)
+
     def _gateway_no(self, gateway: str, now_us: int) -> int:
         en, zh = self._names(gateway)
         return self._identities.gateway_no(gateway, now_us=now_us, en=en, zh=zh)
-
-    def _quarantine(self, verdict: Quarantined, arrived_us: int) -> None:
-        self._keep_aside(
-            arrived_us, verdict.topic, verdict.code, verdict.reason, verdict.digest, verdict.payload[:_KEEP_BYTES],
-            len(verdict.payload),
-        )  # fmt: skip
-        self._db.execute("DELETE FROM quarantine WHERE id <= (SELECT max(id) FROM quarantine) - ?", (MAX_QUARANTINED,))
-
-    def _note_refused(self, arrival: Arrival, facts: Facts, code: str, reason: str, size: int) -> None:
-        """Lists a refused batch in the quarantine; its bytes are in the evidence."""
-        self._keep_aside(arrival.arrived_us, arrival.topic, code, reason, facts.digest, b"", size)
-
-    def _keep_aside(
-        self, arrived_us: int, topic: str, code: str, reason: str, digest: bytes, kept: bytes, size: int
-    ) -> None:
-        self._db.execute(
-            "INSERT INTO quarantine(arrived_us, topic, code, reason, size, digest, bytes, times)"
-            " VALUES(?,?,?,?,?,?,?,1) ON CONFLICT(digest) DO UPDATE SET times=times+1, arrived_us=excluded.arrived_us",
-            (arrived_us, topic[:200], code, reason[:500], size, digest, kept),
-        )
 
     # ---- receipts ---------------------------------------------------------------------------
 
@@ -516,22 +502,3 @@ class Store:
             serial=self._serial,
             issued_us=now_us,
         )
-
-
-def span(header: Header, columns: Sequence[Columns]) -> tuple[int, int]:
-    """Returns the monotonic times of the oldest and newest sample; of sealing where there is none."""
-    if not columns:
-        return header.sealed_us, header.sealed_us
-    return min(min(block.times) for block in columns), max(max(block.times) for block in columns)
-
-
-def read_batch(envelope: bytes, lane: int) -> Batch:
-    """Returns a batch that was verified when it arrived; raises ContractError if the bytes changed."""
-    return decode_batch(decode_payload(split(envelope)[1]), Lane(lane).type)
-
-
-_EVIDENCE = """
-INSERT INTO evidence(epoch_no, lane, seq, digest, previous, gateway_no, boot_no, catalogue_no, state, code, readings,
-                     sealed_us, first_us, last_us, wall_us, arrived_us, envelope)
-VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)
-"""

@@ -12,9 +12,9 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
+from collector.evidence import read_batch
 from collector.identities import read_catalogue
 from collector.project import MINUTE_US
-from collector.store import read_batch
 from collector.views import Trend
 from contracts.catalogue import Catalogue
 from contracts.columns import block_number, decode_block

@@ -21,6 +21,8 @@ from contracts.batch import Anchor, ClockState, Header
 
 #: a sealing this far after its arrival (us) proves that the gateway's clock is wrong
 AHEAD_US = 5_000_000
+#: a set clock this far (us) behind a boot that is heard live is wrong; a live link is never so slow
+BEHIND_US = 60_000_000
 
 _TRUSTED = frozenset({ClockState.SYNCHRONISED, ClockState.COLLECTOR})
 
@@ -55,6 +57,16 @@ def is_ahead(anchors: tuple[Anchor, ...], sealed_us: int, arrived_us: int) -> bo
     """Returns whether the newest set clock puts the sealing after its arrival."""
     known = [anchor for anchor in anchors if anchor.state is not ClockState.UNSET]
     return bool(known) and known[-1].wall_us - known[-1].mono_us > arrived_us - sealed_us + AHEAD_US
+
+
+def is_behind(anchors: tuple[Anchor, ...], bound_us: int | None) -> bool:
+    """Returns whether the newest set clock lies far behind ours.
+
+    ``bound_us`` is the least of arrival minus sealing of a boot that was heard live; None while it was not,
+    because then what looks behind may only have come late.
+    """
+    known = [anchor for anchor in anchors if anchor.state is not ClockState.UNSET]
+    return bound_us is not None and bool(known) and known[-1].wall_us - known[-1].mono_us < bound_us - BEHIND_US
 
 
 def improve(clock: BootClock, anchors: tuple[Anchor, ...], sealed_us: int, arrived_us: int) -> BootClock:

@@ -19,7 +19,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
@@ -27,6 +27,9 @@ from contracts.errors import ContractError
 
 SIGNATURE_BYTES = 64
 KEY_ID_BYTES = 8
+
+#: PKCS 8 of an Ed25519 key up to its 32 bytes of seed (RFC 8410 section 7)
+_ED25519_PKCS8 = bytes.fromhex("302e020100300506032b657004220420")
 
 #: ``g-`` and 12 base32 characters
 GATEWAY_ID = re.compile(r"g-[a-z2-7]{12}")
@@ -194,6 +197,12 @@ class Signer:
 
     def pem(self) -> bytes:
         """Returns the private key as PKCS 8 PEM, unencrypted."""
+        if isinstance(self._private, ed25519.Ed25519PrivateKey):
+            text = base64.b64encode(_ED25519_PKCS8 + self._private.private_bytes_raw())
+            return b"-----BEGIN PRIVATE KEY-----\n" + text + b"\n-----END PRIVATE KEY-----\n"
+        # Imported where it is needed: an agent with an Ed25519 key runs without this megabyte.
+        from cryptography.hazmat.primitives import serialization
+
         return self._private.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -202,6 +211,8 @@ class Signer:
 def _public_of(private: ed25519.Ed25519PrivateKey | ec.EllipticCurvePrivateKey) -> PublicKey:
     if isinstance(private, ed25519.Ed25519PrivateKey):
         return PublicKey(Algorithm.ED25519, private.public_key().public_bytes_raw())
+    from cryptography.hazmat.primitives import serialization
+
     raw = private.public_key().public_bytes(serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint)
     return PublicKey(Algorithm.ECDSA_P256, raw)
 
@@ -219,8 +230,14 @@ def load_or_create(path: Path) -> Signer:
         signer = Signer.generate()
         write_atomically(path, signer.pem(), mode=0o600)
         return signer
+    text = path.read_bytes()
+    seed = _ed25519_seed(text)
+    if seed is not None:
+        return Signer.from_seed(seed)
+    from cryptography.hazmat.primitives import serialization
+
     try:
-        private = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        private = serialization.load_pem_private_key(text, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ContractError(f"{path}: not an unencrypted private key in PEM form: {error}") from error
     if isinstance(private, ed25519.Ed25519PrivateKey):
@@ -228,6 +245,19 @@ def load_or_create(path: Path) -> Signer:
     if isinstance(private, ec.EllipticCurvePrivateKey) and isinstance(private.curve, ec.SECP256R1):
         return Signer(private)
     raise ContractError(f"{path}: the key is neither Ed25519 nor ECDSA P-256")
+
+
+def _ed25519_seed(pem: bytes) -> bytes | None:
+    """Returns the seed in the plain form that ``Signer.pem`` writes; None for any other text."""
+    lines = pem.split(b"\n")
+    if len(lines) != 4 or lines[::2] != [b"-----BEGIN PRIVATE KEY-----", b"-----END PRIVATE KEY-----"] or lines[3]:
+        return None
+    try:
+        der = base64.b64decode(lines[1], validate=True)
+    except binascii.Error:
+        return None
+    start = len(_ED25519_PKCS8)
+    return der[start:] if len(der) == start + 32 and der.startswith(_ED25519_PKCS8) else None
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:

@@ -10,7 +10,6 @@ that this machine does not tell is None, never 0.  Sources: proc(5), ``/sys/clas
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 Fact = float | int | str | None
@@ -84,10 +83,10 @@ def machine_uptime_s(proc: Path = _PROC) -> int | None:
 def disk_bytes(folder: Path) -> tuple[int | None, int | None]:
     """Returns free and total bytes of the file system that ``folder`` is on."""
     try:
-        usage = shutil.disk_usage(folder)
+        system = os.statvfs(folder)
     except OSError:
         return None, None
-    return usage.free, usage.total
+    return system.f_bavail * system.f_frsize, system.f_blocks * system.f_frsize
 
 
 def temperature_cel(sys: Path = _SYS) -> float | None:

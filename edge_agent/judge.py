@@ -101,7 +101,9 @@ class Judge:
         #: events that the next call hands out
         self._owed: list[AlarmEvent] = []
         now = clock()
-        self._points = [_Point(plan, start(plan.rules, boot=boot_id, now_us=now)) for plan in points]
+        # Points with the same rules begin in the same state: one record for all of them.
+        begun = {id(plan.rules): start(plan.rules, boot=boot_id, now_us=now) for plan in points}
+        self._points = [_Point(plan, begun[id(plan.rules)]) for plan in points]
         self._blocks = [_Block(self._points[number] for number in block.points) for block in blocks]
         self._waiting: list[tuple[int, int, Row, Codes, int]] | None = []
         self._wait_until_us = now + RESTORE_WAIT_US

@@ -20,7 +20,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
+from sys import intern
 from typing import Any
 
 import msgpack
@@ -446,8 +447,9 @@ def _point_from_wire(value: Any, rules: Sequence[PointRules], devices: int) -> P
     f = Fields("point", value, 12)
     return PointPlan(
         key=f.text("key", 64),
-        quantity=f.text("quantity", 64),
-        unit=f.text("unit", 32),
+        # Thousands of points have the same few words.
+        quantity=intern(f.text("quantity", 64)),
+        unit=intern(f.text("unit", 32)),
         kind=f.choice("kind", _VALUE_KINDS),
         resolution=_fraction(f.text("resolution", 40)),
         low=f.optional_number("low"),
@@ -487,6 +489,7 @@ def _unpack(data: bytes) -> Any:
         raise PlanError(f"the plan is not msgpack: {error or type(error).__name__}") from error
 
 
+@lru_cache(maxsize=64)
 def _fraction(text: str) -> Fraction:
     try:
         return Fraction(text)

@@ -60,7 +60,7 @@ class RunningAgent:
                 env=_environment(),
             )
         if wait:
-            until(lambda: self.status(), "an answer of the agent")
+            until(self.status, "an answer of the agent")
 
     def end(self, number: int = signal.SIGTERM, within_s: float = 20.0) -> int:
         assert self.process is not None

@@ -145,3 +145,78 @@ def test_lost_batches_are_never_sent() -> None:
     assert delivery.unreceipted() == (EPOCH,)
     delivery.apply(_receipt(5))
     assert delivery.unreceipted() == ()
+
+
+def test_released_batches_do_not_wait_again_when_the_collector_is_restored() -> None:
+    delivery = _delivery()
+    delivery.apply(_receipt(9, serial=5))
+    delivery.released(1, Lane.DATA, 1, 6)
+    assert delivery.releasable(1, Lane.DATA) == [(7, 9)]
+    delivery.apply(_receipt(2, serial=1, collector=b"collect2", since=2))
+    assert delivery.to_send(Lane.DATA) == [(1, [(7, 10)])], "1 to 6 are no longer here to be sent"
+    assert delivery.backlog().data_batches == 4
+
+
+def test_what_nobody_can_prove_releases_nothing() -> None:
+    delivery = _delivery()
+    delivery.apply(_receipt(3, also=(Range(first=5, last=7, digest=_digest(7)),)), {3})
+    assert list(delivery.delivered(1, Lane.DATA)) == [(5, 7)]
+
+
+def test_an_epoch_is_forgotten_only_when_nothing_of_it_is_left() -> None:
+    delivery = _delivery(5)
+    delivery.lost(1, Lane.DATA, 1, 2)
+    assert not delivery.is_finished(1)
+    delivery.apply(_receipt(0, also=(Range(first=3, last=5, digest=_digest(5)),)))
+    delivery.released(1, Lane.DATA, 3, 5)
+    assert not delivery.is_finished(1), "the record of the loss has not been receipted"
+    delivery.apply(_receipt(5, serial=2))
+    assert delivery.is_finished(1)
+    delivery.forget_epoch(1)
+    assert delivery.claims(_receipt(5, serial=3))[0] == "unknown_epoch"
+    assert delivery.to_send(Lane.DATA) == []
+    assert delivery.take_changed() == {}
+
+
+def test_sending_again_waits_longer_while_no_receipt_comes_at_all() -> None:
+    delivery = _delivery()
+    now = 0
+    waits = []
+    for _ in range(8):
+        delivery.launched((1, Lane.DATA, 1), 100, now, is_backlog=True)
+        due = delivery.next_expiry_us()
+        assert due is not None
+        waits.append((due - now) // 1_000_000)
+        now = due + 1
+        assert delivery.expire(now) == 1
+    assert waits == [10, 20, 40, 80, 160, 320, 320, 320]
+    delivery.apply(_receipt(2))
+    delivery.launched((1, Lane.DATA, 3), 100, now, is_backlog=True)
+    assert delivery.next_expiry_us() == now + 10_000_000
+
+
+def test_the_window_follows_the_link() -> None:
+    delivery = Delivery(GATEWAY)
+    delivery.add_epoch(_row(1, EPOCH))
+    delivery.sealed(1, Lane.DATA, Head(seq=9, digest=_digest(9)))
+    first = delivery.room(1.0)
+    delivery.launched((1, Lane.DATA, 1), 100, 0, is_backlog=True)
+    delivery.apply(_receipt(1), now_us=500_000)
+    assert delivery.room(1.0) == 2 * first
+    for seq in range(2, 9):
+        delivery.launched((1, Lane.DATA, seq), 100, 0, is_backlog=True)
+        delivery.apply(_receipt(seq, serial=seq), now_us=9_000_000)
+    assert delivery.room(1.0) == 16 * 1024, "on a thin link an alarm does not queue behind history"
+
+
+def test_epochs_are_sent_by_age_and_not_by_number() -> None:
+    delivery = Delivery(GATEWAY)
+    for no, epoch, started in ((1 << 28, b"volatile", 5), (3, b"epoch--3", 9), (2, b"epoch--2", 1)):
+        row = EpochRow(
+            no=no, epoch=epoch, reason="restart", boot_id=b"b" * 16, boot_counter=1, started_us=started,
+            started_uptime_s=0,
+        )  # fmt: skip
+        delivery.add_epoch(row)
+        delivery.sealed(no, Lane.DATA, Head(seq=1, digest=_digest(1)))
+    assert [no for no, _ in delivery.to_send(Lane.DATA)] == [2, 1 << 28, 3]
+    assert delivery.unreceipted() == (b"epoch--2", b"volatile", b"epoch--3")

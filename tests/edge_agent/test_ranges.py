@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,8 +27,18 @@ def test_ranges_are_a_set(pairs: list[tuple[int, int]]) -> None:
 @given(_PAIRS)
 def test_ranges_never_touch_and_are_sorted(pairs: list[tuple[int, int]]) -> None:
     listed = list(Ranges(pairs))
-    assert all(second[0] > first[1] + 1 for first, second in zip(listed, listed[1:], strict=False))
+    assert all(second[0] > first[1] + 1 for first, second in itertools.pairwise(listed))
 
 
 def test_an_empty_range_adds_nothing() -> None:
     assert list(Ranges([(5, 4)])) == []
+
+
+@given(PAIRS, PAIRS)
+def test_without_is_the_difference(some: list[tuple[int, int]], others: list[tuple[int, int]]) -> None:
+    def numbers(pairs: Iterable[tuple[int, int]]) -> set[int]:
+        return {number for first, last in pairs for number in range(first, last + 1)}
+
+    found = Ranges(some).without(Ranges(others))
+    assert numbers(found) == numbers(some) - numbers(others)
+    assert found == sorted(found)

@@ -233,7 +233,7 @@ class Rig:
 
     def alarms(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.api("alarms")
-        return found if isinstance(found, list) else found["alarms"]
+        return found
 
     # -- the proof -------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ def shows(rig: Rig, number: float) -> bool:
 
 def sampled_values(rig: Rig, since_us: int) -> list[float]:
     """Every value of the point that the collector holds, through its own interface."""
-    trend = rig.api(f"trend?gateway={rig.gateway}&point={POINT}&start_us={since_us}&end_us={time.time_ns() // 1000}")
+    trend = rig.api(f"trend?gateway={rig.gateway}&key={POINT}&start_us={since_us}&end_us={time.time_ns() // 1000}")
     return [value for value in trend["values"] if value is not None]
 
 
@@ -45,7 +45,7 @@ def prove(rig: Rig) -> None:
     rig.collector.stop()
     with sqlite3.connect(rig.data / "evidence.sqlite3") as db:
         twice = db.execute(
-            "SELECT count(*) FROM (SELECT 1 FROM evidence GROUP BY gateway_no, epoch_no, lane, seq HAVING count(*) > 1)"
+            "SELECT count(*) FROM (SELECT 1 FROM evidence GROUP BY epoch_no, lane, seq HAVING count(*) > 1)"
         ).fetchone()[0]
         readings = db.execute("SELECT sum(readings) FROM evidence").fetchone()[0]
     assert twice == 0
