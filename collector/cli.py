@@ -140,10 +140,11 @@ def _verify(options: argparse.Namespace) -> int:
         return 0 if report.is_true else 1
     for item in report.damaged:
         points = ", ".join(item.points[:4]) + (f" and {len(item.points) - 4} more" if len(item.points) > 4 else "")
+        times = "times not known" if item.first_us is None else f"{utc(item.first_us)} to {utc(item.last_us)}"
         print(
-            f"FALSE evidence: {item.gateway}, {'data' if item.lane else 'alarm'} lane, epoch {item.epoch.hex()},"
+            f"FALSE evidence: {item.gateway}, {'alarm' if item.lane == 0 else 'data'} lane, epoch {item.epoch.hex()},"
             f" batch {item.seq}: {item.reason}; {item.readings} readings of {points or 'no points'},"
-            f" {utc(item.first_us)} to {utc(item.last_us)}"
+            f" {times}"
         )
     for row in report.false_rows:
         print(f"FALSE projection {row}")
@@ -151,6 +152,8 @@ def _verify(options: argparse.Namespace) -> int:
         print(f"FALSE {text}")
     for text in report.notes:
         print(f"note: {text}")
+    if report.dropped:
+        print(f"note: {report.dropped} rows rest on evidence that retention has dropped and cannot be proved any more")
     if report.shadowed:
         print(f"note: {report.shadowed} rows rest on damaged evidence and cannot be proved")
     if report.borrowed_time:

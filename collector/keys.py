@@ -11,15 +11,18 @@ writer on the database; the running one looks again when an unknown gateway knoc
 from __future__ import annotations
 
 import json
+import logging
 import time
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from collector.errors import SettingsError
+from collector.errors import SettingsError, StoreError
 from contracts.errors import ContractError
 from contracts.keys import PublicKey, Signer, Verifier, load_or_create, parse_key_line, write_atomically
+
+_LOG = logging.getLogger(__name__)
 
 #: the folder is not looked at more often than this for the same unknown sender (s)
 LOOK_AGAIN_S = 1.0
@@ -59,6 +62,7 @@ def add_gateway(data: Path, line: str, source: str, *, en: str = "", zh: str = "
 
     Raises:
         SettingsError: the line is no key.
+        StoreError: the registration cannot be written.
     """
     try:
         key = parse_key_line(line, source)
@@ -73,7 +77,10 @@ def add_gateway(data: Path, line: str, source: str, *, en: str = "", zh: str = "
         f"{name} = {json.dumps(value, ensure_ascii=False)}\n"
         for name, value in (("key", key.line()), ("en", en), ("zh", zh))
     )
-    write_atomically(path, text.encode())
+    try:
+        write_atomically(path, text.encode())
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}") from error
     return Registration(id=key.gateway_id, keys=(key,), en=en, zh=zh)
 
 
@@ -93,11 +100,11 @@ def _read(path: Path) -> Registration:
         line, en, zh = values["key"], values.get("en", ""), values.get("zh", "")
         if not all(isinstance(item, str) for item in (line, en, zh)):
             raise SettingsError(f"{path}: key, en and zh are texts")
-        key = parse_key_line(line, str(path))
+        key = parse_key_line(line, "key")
     except KeyError:
         raise SettingsError(f"{path}: there is no 'key'") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ContractError) as error:
-        raise SettingsError(f"{path}: {error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ContractError, OSError) as error:
+        raise SettingsError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     if key.gateway_id != path.stem:
         raise SettingsError(f"{path}: the key is that of {key.gateway_id}")
     return Registration(id=key.gateway_id, keys=(key,), en=en, zh=zh)
@@ -111,6 +118,7 @@ class Registry:
         self._now = now
         self._known: dict[str, tuple[Registration, Mapping[bytes, Verifier]]] = {}
         self._looked: float | None = None
+        self._said = ""
 
     def load(self) -> None:
         """Reads the folder; raises SettingsError."""
@@ -127,10 +135,18 @@ class Registry:
                 self._looked = now
                 try:
                     self.load()
-                except SettingsError:
+                except SettingsError as error:
+                    self._say(str(error))
                     return None
+                self._said = ""
                 found = self._known.get(gateway)
         return None if found is None else found[1]
+
+    def _say(self, problem: str) -> None:
+        """Logs a problem with the folder once; while it lasts no new gateway is known."""
+        if problem != self._said:
+            self._said = problem
+            _LOG.error("no new gateway can be registered: %s", problem)
 
     def registration(self, gateway: str) -> Registration | None:
         found = self._known.get(gateway)

@@ -16,12 +16,13 @@ from typing import Any
 from collector.alarm_log import apply_event
 from collector.chain import Ledger
 from collector.evidence import PROJECTED, REFUSED, WAITING, span
-from collector.identities import Identities
-from collector.ingest import Keys, decode_columns
+from collector.facts import shown
+from collector.identities import Boot, Identities
+from collector.ingest import Keys, decode_bounded_batch, decode_columns
 from collector.projector import ChainState, Facts, Projector
 from collector.retention import Checkpoint, read_checkpoint
 from collector.walltime import offset_of, own_offset
-from contracts.batch import AlarmEvent, Batch, Header, Lane, decode_batch
+from contracts.batch import AlarmEvent, Batch, Header, Lane
 from contracts.catalogue import Catalogue
 from contracts.columns import Columns
 from contracts.envelope import Type, open_envelope
@@ -65,9 +66,9 @@ class Damage:
     gateway_no: int
     epoch_no: int
     catalogue_no: int | None
-    #: UTC, by the index columns
-    first_us: int
-    last_us: int
+    #: UTC, by the index columns; None where those are no numbers
+    first_us: int | None
+    last_us: int | None
     readings: int
     #: keys of the points that its catalogue lists
     points: tuple[str, ...]
@@ -121,6 +122,7 @@ class Replay:
         #: epoch number -> gateway number
         self._epochs: dict[int, int] = {}
         self._catalogues: dict[int, Catalogue] = {}
+        self._by_hash: dict[tuple[int, bytes], int] = {}
         self.outcome = Outcome()
 
     def run(self) -> Outcome:
@@ -162,9 +164,10 @@ class Replay:
                 if catalogue.hash != hash:
                     raise ContractError("its hash is not the one it is kept under")
             except ContractError as error:
-                self.outcome.wrong_facts.append(f"catalogue {hash.hex()[:16]} of {gateway}: {error}")
+                self.outcome.wrong_facts.append(f"catalogue {shown(hash)[:16]} of {gateway}: {error}")
                 continue
             self._catalogues[no] = catalogue
+            self._by_hash[gateway_no, catalogue.hash] = no
 
     def _seed_chains(self) -> None:
         rows = self._db.execute(
@@ -204,14 +207,14 @@ class Replay:
     # ---- one batch --------------------------------------------------------------------------
 
     def _take(self, row: tuple[Any, ...]) -> None:
-        (id, epoch_no, lane, seq, digest, previous, gateway_no, _, catalogue_no, state, code) = row[:11]
+        (id, epoch_no, lane, seq, digest, previous, gateway_no, _, _, state, _) = row[:11]
         readings, sealed_us, first_us, _, wall_us, arrived_us, envelope, epoch = row[11:]
         gateway = self._gateways.get(gateway_no, "")
         if not all(type(row[index]) is int for index in _INTEGERS):
             self._damaged(row, "a column of the table is no integer")
             return
         if self._epochs.get(epoch_no) != gateway_no:
-            self._damaged(row, "its epoch is not one of this gateway's")
+            self._damaged(row, "the table lists it under an epoch that its gateway does not have")
             return
         try:
             type_ = Lane(lane).type
@@ -220,12 +223,23 @@ class Replay:
         except (ContractError, ValueError) as error:
             self._damaged(row, str(error))
             return
-        signed = (header.gateway, header.epoch, int(header.lane), header.seq, header.previous, header.readings)
-        said = (gateway, epoch, lane, seq, previous, readings)
-        if signed != said or opened.digest != digest or header.sealed_us != sealed_us:
-            self._damaged(row, "the signed bytes are those of another batch than the table says")
+        compared = (
+            ("gateway", gateway, header.gateway),
+            ("epoch", epoch, header.epoch),
+            ("seq", seq, header.seq),
+            ("digest", digest, opened.digest),
+            ("previous", previous, header.previous),
+            ("readings", readings, header.readings),
+            ("sealed_us", sealed_us, header.sealed_us),
+        )
+        wrong = [
+            f"{name}: {_plain(said)}, signed: {_plain(signed)}" for name, said, signed in compared if said != signed
+        ]
+        if wrong:
+            self._damaged(row, "the signed bytes are those of another batch than the table says; " + "; ".join(wrong))
             return
-        batch, columns, found_code = self._decode(opened.body, type_, catalogue_no)
+        true_no = self._by_hash.get((gateway_no, header.catalogue))
+        batch, columns, found_code = self._decode(opened.body, type_, true_no)
         boot = self._identities.boot(gateway_no, header.boot_id, header.boot_counter)
         true_first, true_last = span(header, columns)
         offset_us = wall_us - first_us
@@ -239,88 +253,106 @@ class Replay:
                 (true_first, true_last, true_first + offset_us, boot.no, id),
             )
         else:
-            self._check_index(row, boot.no, boot.counter, header, (true_first, true_last), own)
+            self._check_index(row, boot, header, (true_first, true_last), own, true_no)
             offset_us = own if own is not None else offset_us
         facts = Facts(
             evidence_id=id, gateway_no=gateway_no, epoch_no=epoch_no, digest=digest, boot=boot, offset_us=offset_us,
             arrived_us=arrived_us, first_us=true_first, last_us=true_last,
         )  # fmt: skip
+        is_waiting = state == WAITING and true_no is None
         if self._src != "main":
             self._db.execute(
                 "INSERT INTO main.evidence(id, epoch_no, lane, seq, digest, previous, state) VALUES(?,?,?,?,?,?,?)",
-                (id, epoch_no, lane, seq, digest, previous, state),
+                (id, epoch_no, lane, seq, digest, previous, WAITING if is_waiting else PROJECTED),
             )
-        if state == WAITING and batch is not None:
+        elif state == WAITING and not is_waiting:
+            self._db.execute("UPDATE main.evidence SET state=?, catalogue_no=? WHERE id=?", (PROJECTED, true_no, id))
+            self._db.execute("DELETE FROM main.waiting WHERE evidence_id=?", (id,))
+        if batch is not None and is_waiting:
+            self._expect_state(row, WAITING)
             self._projector.apply_early(facts, batch)
         elif batch is None or found_code is not None:
-            if state != REFUSED:
-                self._wrong_state(row, f"was accepted, and its content is refused: {found_code}")
-            self._projector.refuse(facts, header)
+            self._expect_state(row, REFUSED)
+            self._projector.refuse(facts, header, batch)
         else:
-            if state != PROJECTED:
-                self._wrong_state(row, f"is listed as refused ({code}), and its content reads")
-            catalogue = self._catalogues.get(catalogue_no) if catalogue_no is not None else None
-            self._projector.apply(facts, batch, columns, None if catalogue is None else (catalogue_no, catalogue))
+            self._expect_state(row, PROJECTED)
+            if batch.blocks and true_no is None:
+                self.outcome.wrong_facts.append(f"{self._name(row)}: its catalogue is not here")
+            catalogue = None if true_no is None else (true_no, self._catalogues[true_no])
+            self._projector.apply(facts, batch, columns, catalogue)
             self.outcome.readings += header.readings
 
     def _decode(
         self, body: bytes, type: Type, catalogue_no: int | None
     ) -> tuple[Batch | None, list[Columns], str | None]:
-        """Returns the batch, its samples, and the code if it is to be refused."""
+        """Returns the batch (None if it does not decode), its samples, and the code if it is to be refused."""
         try:
-            batch = decode_batch(body, type)
-            catalogue = self._catalogues.get(catalogue_no) if catalogue_no is not None else None
-            if not batch.blocks or catalogue is None:
-                return batch, [], None
-            return batch, decode_columns(batch, catalogue), None
+            batch = decode_bounded_batch(body, type)
         except ContractError as error:
             return None, [], error.code
+        if not batch.blocks or catalogue_no is None:
+            return batch, [], None
+        try:
+            return batch, decode_columns(batch, self._catalogues[catalogue_no]), None
+        except ContractError as error:
+            return batch, [], error.code
 
     def _check_index(
         self,
         row: tuple[Any, ...],
-        boot_no: int,
-        counter: int,
+        boot: Boot,
         header: Header,
         span_us: tuple[int, int],
         own: int | None,
+        catalogue_no: int | None,
     ) -> None:
         first_us, last_us, wall_us, state = row[13], row[14], row[15], row[9]
         wrong = []
-        if row[7] != boot_no:
-            wrong.append("boot")
-        if counter != header.boot_counter:
-            wrong.append(f"boot counter (the table says {counter}, the signed bytes {header.boot_counter})")
+        if row[7] != boot.no:
+            wrong.append(f"boot (the table says {row[7]}, the signed bytes name boot {boot.no})")
+        if boot.counter != header.boot_counter:
+            wrong.append(f"boot counter (the table says {boot.counter}, the signed bytes {header.boot_counter})")
+        if row[8] != catalogue_no and (row[8] is not None or (state == PROJECTED and header.catalogue)):
+            wrong.append(f"catalogue (the table says {row[8]}, the signed bytes name {header.catalogue.hex()[:16]})")
         if state == PROJECTED and (first_us, last_us) != span_us:
             wrong.append(f"times (the table says {first_us}..{last_us}, the signed bytes {span_us[0]}..{span_us[1]})")
         if own is not None and wall_us - first_us != own:
             wrong.append(f"UTC offset (the table says {wall_us - first_us}, the signed anchor {own})")
+        if state != REFUSED and row[10] is not None:
+            wrong.append(f"code (the table says {row[10]!r} of a batch that is not refused)")
         for text in wrong:
             self.outcome.wrong_facts.append(f"index of {self._name(row)}: {text}")
 
     def _name(self, row: tuple[Any, ...]) -> str:
         gateway = self._gateways.get(row[6], "?")
-        return f"{gateway}, {_lane(row[2])} lane, epoch {row[18].hex()}, batch {row[3]}"
+        return f"{gateway}, {_lane(row[2])} lane, epoch {shown(row[18])}, batch {row[3]}"
 
-    def _wrong_state(self, row: tuple[Any, ...], text: str) -> None:
-        self.outcome.wrong_facts.append(f"{self._name(row)} {text}")
+    def _expect_state(self, row: tuple[Any, ...], expected: int) -> None:
+        if row[9] != expected:
+            said = _STATES[row[9]] if row[9] in _STATES else f"state {row[9]}"
+            text = f"{self._name(row)} is listed as {said}, and by its signed bytes it is {_STATES[expected]}"
+            self.outcome.wrong_facts.append(text)
 
     def _damaged(self, row: tuple[Any, ...], reason: str) -> None:
         catalogue = self._catalogues.get(row[8]) if row[8] is not None else None
-        is_whole = all(type(row[index]) is int for index in _INTEGERS)
+        # The epoch knows whose batch it is, also where the row itself says something else.
+        gateway_no = self._epochs.get(row[1], row[6])
+        wall_us, length_us = (
+            (row[15], row[14] - row[13]) if all(type(row[i]) is int for i in (13, 14, 15)) else (None, 0)
+        )
         self.outcome.damaged.append(
             Damage(
                 evidence_id=row[0],
-                gateway=self._gateways.get(row[6], "?"),
-                epoch=row[18],
+                gateway=self._gateways.get(gateway_no, "?"),
+                epoch=row[18] if isinstance(row[18], bytes) else b"",
                 lane=row[2],
                 seq=row[3],
                 reason=reason,
-                gateway_no=row[6],
+                gateway_no=gateway_no,
                 epoch_no=row[1],
                 catalogue_no=row[8],
-                first_us=row[15],
-                last_us=row[15] + row[14] - row[13] if is_whole else row[15],
+                first_us=wall_us,
+                last_us=None if wall_us is None else wall_us + length_us,
                 readings=row[11],
                 points=tuple(point.key for point in catalogue.points) if catalogue is not None else (),
             )
@@ -330,15 +362,18 @@ class Replay:
 
     def _take_asks(self) -> None:
         rows = self._db.execute(
-            f"SELECT gateway_no, epoch_no, digest, envelope, arrived_us FROM {self._src}.ask ORDER BY id"
+            "SELECT a.gateway_no, a.epoch_no, a.digest, a.envelope, a.arrived_us, n.epoch"
+            f" FROM {self._src}.ask a LEFT JOIN {self._src}.epoch_name n ON n.no=a.epoch_no ORDER BY a.id"
         ).fetchall()
-        for gateway_no, epoch_no, digest, envelope, arrived_us in rows:
+        for gateway_no, epoch_no, digest, envelope, arrived_us, epoch in rows:
             gateway = self._gateways.get(gateway_no, "")
             try:
                 opened = open_envelope(envelope, Type.ASK, self._keys(gateway) or {})
                 ask = Ask.from_body(opened.body)
                 if ask.gateway != gateway:
                     raise ContractError(f"it speaks for {ask.gateway}")
+                if (opened.digest, ask.epoch) != (digest, epoch):
+                    raise ContractError("the signed bytes are those of another ask than the table says")
             except ContractError as error:
                 self.outcome.wrong_facts.append(f"ask of {gateway}: {error}")
                 continue
@@ -373,9 +408,15 @@ def _read_header(body: bytes) -> Header:
     return Header.from_wire(Fields("batch", unpack(body), 2).raw())
 
 
+def _plain(value: Any) -> str:
+    return value.hex()[:16] if isinstance(value, bytes) else str(value)
+
+
 def _lane(lane: int) -> str:
     return "alarm" if lane == 0 else "data"
 
+
+_STATES = {PROJECTED: "taken in", WAITING: "waiting for its catalogue", REFUSED: "refused"}
 
 #: columns of the query below that hold integers
 _INTEGERS = (0, 1, 2, 3, 6, 7, 9, 11, 12, 13, 14, 15, 16)
@@ -383,7 +424,7 @@ _INTEGERS = (0, 1, 2, 3, 6, 7, 9, 11, 12, 13, 14, 15, 16)
 _EVIDENCE = """
 SELECT e.id, e.epoch_no, e.lane, e.seq, e.digest, e.previous, e.gateway_no, e.boot_no, e.catalogue_no, e.state, e.code,
   e.readings, e.sealed_us, e.first_us, e.last_us, e.wall_us, e.arrived_us, e.envelope, n.epoch
-FROM {src}.evidence e JOIN {src}.epoch_name n ON n.no=e.epoch_no WHERE e.id>? ORDER BY e.id LIMIT ?
+FROM {src}.evidence e LEFT JOIN {src}.epoch_name n ON n.no=e.epoch_no WHERE e.id>? ORDER BY e.id LIMIT ?
 """
 
 __all__ = ["UNPROVABLE", "Damage", "Outcome", "Replay", "make_floors"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from collector.errors import SettingsError
 
@@ -65,13 +66,19 @@ def load_settings(path: Path) -> Settings:
     try:
         return Settings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise SettingsError(f"{path}: {error}") from error
+        raise SettingsError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     except ValidationError as error:
-        lines = [
-            f"{path}: {'.'.join(map(str, item['loc']))}: {item['msg']}, got {item['input']!r}"
-            for item in error.errors()
-        ]
-        raise SettingsError("\n".join(lines)) from error
+        raise SettingsError("\n".join(f"{path}: {_sentence(item)}" for item in error.errors())) from error
+
+
+def _sentence(item: ErrorDetails) -> str:
+    """Returns the key, its value and what would be right."""
+    place = [str(part) for part in item["loc"]]
+    if item["type"] == "extra_forbidden":
+        table = Settings.model_fields[place[0]].annotation if len(place) > 1 else Settings
+        known = ", ".join(getattr(table, "model_fields", {}))
+        return f"{'.'.join(place)}: there is no such key; there are {known}"
+    return f"{'.'.join(place)}: {item['msg']}, got {item['input']!r}"
 
 
 def read_password(settings: BrokerSettings, folder: Path) -> str:
@@ -81,4 +88,5 @@ def read_password(settings: BrokerSettings, folder: Path) -> str:
     try:
         return (folder / settings.password_file).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"broker.password_file: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise SettingsError(f"broker.password_file: {folder / settings.password_file}: {reason}") from error

@@ -24,6 +24,7 @@ from typing import Any
 
 from collector.chain import Ledger
 from collector.errors import StoreError
+from collector.facts import shown, wrong_ranks, wrong_types, wrong_waiting
 from collector.ingest import Keys
 from collector.project import MINUTE_US
 from collector.projector import lane_name
@@ -68,6 +69,8 @@ class Report:
     wrong_facts: list[str] = field(default_factory=list)
     #: projection rows that cannot be proved because a batch below them is damaged
     shadowed: int = 0
+    #: projection rows that cannot be proved any more because retention dropped what is below them
+    dropped: int = 0
     #: not false, but worth a look: holes, breaks, forks
     notes: list[str] = field(default_factory=list)
     borrowed_time: int = 0
@@ -101,7 +104,7 @@ _TABLES = (
     _Table(
         "alarm",
         ("gateway_no", "id"),
-        ("point", "rule_id", "severity", "state", "is_over", "raised_us", "event_id", "mono_us"),
+        ("point", "rule_id", "severity", "state", "is_over", "raised_us", "event_id", "rank", "boot_no", "mono_us"),
     ),
     _Table("alarm_event", ("gateway_no", "id"), ("alarm_id", "event", "evidence_id", "sampled_us", "judged_us")),
     _Table(
@@ -109,12 +112,22 @@ _TABLES = (
         ("epoch_no", "lane"),
         ("newest", "known", "batches", "readings", "first_sample_us", "last_sample_us", "ranges", "forks", "breaks"),
     ),
-    _Table("loss", ("epoch_no", "lane", "first", "last", "digest"), ("readings", "cause")),
-    _Table("health", ("gateway_no", "subject"), ("boot_no", "mono_us", "wall_us", "facts")),
+    _Table("loss", ("epoch_no", "lane", "first", "last", "digest"), ("readings", "cause", "evidence_id")),
+    _Table("health", ("gateway_no", "subject"), ("rank", "boot_no", "mono_us", "wall_us", "facts")),
     _Table(
         "epoch",
         ("epoch_no",),
-        ("boot_no", "version", "reason", "parent", "parent_alarm_seq", "parent_data_seq", "is_volatile"),
+        (
+            "boot_no",
+            "version",
+            "reason",
+            "parent",
+            "parent_alarm_seq",
+            "parent_data_seq",
+            "is_volatile",
+            "first_arrived_us",
+            "last_arrived_us",
+        ),
     ),
 )
 
@@ -138,19 +151,39 @@ def verify(
             db.execute("PRAGMA main.synchronous=OFF")
             db.execute("ATTACH ? AS src", (f"file:{path.resolve()}?mode=ro",))
             db.execute("BEGIN")
-            _prepare(db)
-            outcome = Replay(db, "src", keys, own_keys, repair=False, progress=progress).run()
-            return _compare(db, outcome)
+            facts = wrong_types(db, "src")
+            try:
+                return _replay_and_compare(db, facts, keys, own_keys, progress)
+            except (TypeError, ValueError, OverflowError, AttributeError) as error:
+                if not facts:
+                    raise StoreError(
+                        f"{path}: FALSE: a table holds what nothing of ours ever wrote: {error}"
+                    ) from error
+                # Nothing can be made again from facts like these; they are what is false.
+                return Report(wrong_facts=facts, notes=["nothing else could be checked because of that"])
         except sqlite3.Error as error:
             raise StoreError(f"{path}: {error}") from error
-        except (TypeError, ValueError, OverflowError) as error:
-            raise StoreError(f"{path}: FALSE: a table holds what nothing of ours ever wrote: {error}") from error
         finally:
             db.close()
 
 
-def _prepare(db: sqlite3.Connection) -> None:
-    """Makes the scratch tables and carries over what no evidence here could prove."""
+def _replay_and_compare(
+    db: sqlite3.Connection,
+    facts: list[str],
+    keys: Keys,
+    own_keys: dict[bytes, Verifier],
+    progress: Callable[[int], None],
+) -> Report:
+    unproved = _prepare(db)
+    outcome = Replay(db, "src", keys, own_keys, repair=False, progress=progress).run()
+    outcome.wrong_facts[:0] = [*facts, *wrong_ranks(db, "src"), *wrong_waiting(db, "src")]
+    report = _compare(db, outcome)
+    report.dropped = unproved
+    return report
+
+
+def _prepare(db: sqlite3.Connection) -> int:
+    """Makes the scratch tables and carries over what no evidence here could prove; returns how many rows."""
     for kind, name, sql in db.execute("SELECT type, name, sql FROM src.sqlite_master WHERE sql IS NOT NULL").fetchall():
         if name.startswith(("alembic", "sqlite_")):
             continue
@@ -165,9 +198,14 @@ def _prepare(db: sqlite3.Connection) -> None:
     for table in _IDENTITIES:
         db.execute(f"INSERT INTO main.{table} SELECT * FROM src.{table}")
     make_floors(db, "src")
+    carried = 0
     for table, where in UNPROVABLE.items():
-        if table not in ("point", "rollup"):
-            db.execute(f"INSERT INTO main.{table} SELECT * FROM src.{table} WHERE {where.format(src='src')}")
+        rows = f"FROM src.{table} WHERE {where.format(src='src')}"
+        if table == "rollup":
+            carried += db.execute(f"SELECT count(*) {rows}").fetchone()[0]
+        elif table != "point":
+            carried += db.execute(f"INSERT INTO main.{table} SELECT * {rows}").rowcount
+    return carried
 
 
 def _compare(db: sqlite3.Connection, outcome: Outcome) -> Report:
@@ -190,7 +228,7 @@ def _compare(db: sqlite3.Connection, outcome: Outcome) -> Report:
     for gateway, epoch, lane, ranges, forks, breaks, known in db.execute(_CHAINS).fetchall():
         report.chains += 1
         ledger = Ledger.from_text(ranges, forks, breaks)
-        where = f"{gateway}, {lane_name(lane)} lane, epoch {epoch.hex()}"
+        where = f"{gateway}, {lane_name(lane)} lane, epoch {shown(epoch)}"
         report.notes += [f"{where}: batches {a} to {b} are not here" for a, b in ledger.missing(known)]
         report.notes += [f"{where}: batch {seq} exists twice with different content" for seq in ledger.forks]
         report.notes += [f"{where}: batch {seq} does not link to the one before it" for seq in ledger.breaks]
@@ -238,15 +276,16 @@ class _Shadow:
         row = stored or made or {}
         match table:
             case "rollup":
+                if not isinstance(key[1], int):
+                    return False
                 at = key[1] * MINUTE_US
                 point = self._points.get(key[0], "")
                 return any(self._is_below(item, point, at, at + MINUTE_US) for item in self._damaged)
             case "latest":
                 point = f"{key[0]} {key[1]}"
                 times = [row.get("wall_us"), row.get("number_wall_us")]
-                return any(
-                    self._is_below(item, point, at, at) for item in self._damaged for at in times if at is not None
-                )
+                known = [at for at in times if isinstance(at, int)]
+                return any(self._is_below(item, point, at, at) for item in self._damaged for at in known)
             case "chain":
                 return key in self._chains
             case "epoch":
@@ -260,6 +299,8 @@ class _Shadow:
         number, _, key = point.partition(" ")
         if str(item.gateway_no) != number or (item.points and key not in item.points):
             return False
+        if item.first_us is None or item.last_us is None:
+            return True
         return item.first_us <= last_us and first_us <= item.last_us
 
 
@@ -307,7 +348,7 @@ class _Names:
         if type(a) is float and type(b) in (int, float) and column == "total":
             return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-9)
         if table in ("alarm", "alarm_event") and column in ("sampled_us", "judged_us", "raised_us"):
-            return a == b or not self._is_provable(table, stored)
+            return a == b or (not self._is_provable(table, stored) and self._agrees(table, stored))
         if table == "chain" and (stored["epoch_no"], stored["lane"]) in self._pruned() and column == "known":
             return True
         return bool(a == b) and (type(a) is type(b) or a is None)
@@ -327,19 +368,31 @@ class _Names:
         except (ContractError, TypeError):
             return False
 
+    def _agrees(self, table: str, row: dict[str, Any]) -> bool:
+        """Whether UTC that nothing signed proves at least agrees with the other times of the same event."""
+        if table == "alarm":
+            found = self._db.execute(_RAISED, (row["gateway_no"], row["id"])).fetchone()
+            return found is not None and bool(found[0] == row["raised_us"])
+        try:
+            event = AlarmEvent.from_wire(unpack(row["event"]))
+            return bool(row["sampled_us"] - event.sampled_us == row["judged_us"] - event.judged_us)
+        except (ContractError, TypeError):
+            return False
+
     def _pruned(self) -> set[tuple[int, int]]:
         return set(self._db.execute("SELECT epoch_no, lane FROM src.checkpoint").fetchall())
 
     def _row(self, table: str, key: tuple[Any, ...]) -> str:
         if table == "rollup":
             gateway_no, point = (self._points.get(key[0]) or (0, f"point {key[0]}"))[:2]
-            return f"{self._gateways.get(gateway_no, '?')} {point} minute {utc(key[1] * MINUTE_US)}"
+            minute = utc(key[1] * MINUTE_US) if isinstance(key[1], int) else repr(key[1])
+            return f"{self._gateways.get(gateway_no, '?')} {point} minute {minute}"
         if table in ("chain", "loss", "epoch"):
             gateway_no, epoch = self._epochs.get(key[0], (0, b""))
             more = "" if table == "epoch" else f" {lane_name(key[1])} lane" if key[1] in (0, 1) else " ?"
             if table == "loss":
                 more += f" batches {key[2]} to {key[3]}"
-            return f"{self._gateways.get(gateway_no, '?')} epoch {epoch.hex()}{more}"
+            return f"{self._gateways.get(gateway_no, '?')} epoch {shown(epoch)}{more}"
         name = key[1].hex() if isinstance(key[1], bytes) else key[1]
         return f"{self._gateways.get(key[0], '?')} {name}"
 
@@ -361,6 +414,8 @@ class _Names:
             "judged_us",
             "first_sample_us",
             "last_sample_us",
+            "first_arrived_us",
+            "last_arrived_us",
         ):
             return utc(value)
         if column == "event":
@@ -383,6 +438,13 @@ def utc(us: Any) -> str:
     except (OverflowError, ValueError, OSError, TypeError):
         return str(us)
 
+
+_RAISED = """
+SELECT coalesce(
+  (SELECT e.sampled_us FROM src.alarm_event e WHERE e.gateway_no=a.gateway_no AND e.id=a.id),
+  (SELECT min(e.sampled_us) FROM src.alarm_event e WHERE e.gateway_no=a.gateway_no AND e.alarm_id=a.id))
+FROM src.alarm a WHERE a.gateway_no=? AND a.id=?
+"""
 
 _CHAINS = """
 SELECT g.id, n.epoch, c.lane, c.ranges, c.forks, c.breaks, c.known FROM main.chain c

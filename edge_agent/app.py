@@ -380,6 +380,7 @@ class Agent:
             "spool_bytes": self.spool.used_bytes,
             "backlog_alarm_batches": backlog.alarm_batches,
             "backlog_data_batches": backlog.data_batches,
+            "backlog_epochs": backlog.epochs,
             "readings_lost": self.sealer.readings_lost + self.columns.lost_readings,
             "port_restarts": self.ports.restarts,
         }

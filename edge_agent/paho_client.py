@@ -19,7 +19,7 @@ def _import_without_proxies() -> None:
     stand_in = ModuleType(_NAME)
     stand_in.proxy_bypass = lambda host: True  # type: ignore[attr-defined]
     sys.modules[_NAME] = stand_in
-    urllib.request = stand_in  # type: ignore[attr-defined, assignment]
+    urllib.request = stand_in  # type: ignore[assignment]
     try:
         import paho.mqtt.client  # noqa: F401
     finally:

@@ -308,6 +308,8 @@ def inputs_of(data: bytes) -> tuple[str, tuple[tuple[str, bytes], ...]]:
 
 def catalogue(plan: Plan, gateway_id: str) -> Catalogue:
     """Returns the document that explains this plan's data batches to a collector."""
+    # Many points have the same rules: what is shown of those is made once.
+    limits = {id(rules): _catalogue_limits(rules) for rules in {id(p.rules): p.rules for p in plan.points}.values()}
     return Catalogue(
         gateway=gateway_id,
         en=plan.en,
@@ -325,7 +327,7 @@ def catalogue(plan: Plan, gateway_id: str) -> Catalogue:
             )
             for device in plan.devices
         ),
-        points=tuple(_catalogue_point(point) for point in plan.points),
+        points=tuple(_catalogue_point(point, limits[id(point.rules)]) for point in plan.points),
         blocks=tuple(
             CatalogueBlock(points=block.points, interval_ms=block.interval_ms, phase_ms=block.phase_ms)
             for block in plan.blocks
@@ -333,7 +335,7 @@ def catalogue(plan: Plan, gateway_id: str) -> Catalogue:
     )
 
 
-def _catalogue_point(point: PointPlan) -> CataloguePoint:
+def _catalogue_point(point: PointPlan, limits: tuple[CatalogueLimit, ...]) -> CataloguePoint:
     return CataloguePoint(
         key=point.key,
         quantity=point.quantity,
@@ -346,19 +348,23 @@ def _catalogue_point(point: PointPlan) -> CataloguePoint:
         device=point.device,
         en=point.en,
         zh=point.zh,
-        limits=tuple(
-            CatalogueLimit(
-                rule_id=rule.id,
-                rule_hash=rule.rule_hash,
-                direction=rule.direction.value,
-                value=float(rule.value),
-                severity=rule.severity.value,
-                scheme=rule.scheme,
-                en=rule.en,
-                zh=rule.zh,
-            )
-            for rule in point.rules.limits
-        ),
+        limits=limits,
+    )
+
+
+def _catalogue_limits(rules: PointRules) -> tuple[CatalogueLimit, ...]:
+    return tuple(
+        CatalogueLimit(
+            rule_id=rule.id,
+            rule_hash=rule.rule_hash,
+            direction=rule.direction.value,
+            value=float(rule.value),
+            severity=rule.severity.value,
+            scheme=rule.scheme,
+            en=rule.en,
+            zh=rule.zh,
+        )
+        for rule in rules.limits
     )
 
 

@@ -22,8 +22,13 @@ from edge_agent.spool_records import Candidate, EpochRow, Gone
 from edge_agent.spool_thread import SpoolThread
 
 _LOG = logging.getLogger(__name__)
-#: room is made in steps of this part of the quota
+#: room is made in steps of this part of the quota, and never of less than a loss record may cost (bytes)
 _STEP = 0.02
+_LEAST_STEP = 4096
+#: what a loss record takes in the batch that carries it (bytes)
+_RECORD_BYTES = 80
+#: how often a wider range is looked for when the first one would free nothing
+_WIDER = 4
 #: data this close to an alarm batch goes after all other data (us)
 AROUND_ALARM_US = 60_000_000
 #: on a full disk data leave at least this much of the spool's own pages free (bytes)
@@ -87,7 +92,8 @@ class Room:
         Raises:
             SpoolError: the store has failed.
         """
-        target = int(self._quota * _STEP) if self._ceiling is None else 0
+        limit = self._quota if self._ceiling is None else self._ceiling
+        target = max(_LEAST_STEP, int(limit * _STEP))
         while (excess := self.excess()) > 0:
             if await self._release(excess + target, None) is None:
                 break
@@ -167,13 +173,17 @@ class Room:
         alarms = [Candidate(epoch_no=no, lane=Lane.ALARM, ranges=ranges) for no, ranges in waiting[Lane.ALARM]]
         candidates = [*far, *near, *(alarms if self.excess(Lane.ALARM) > 0 else ())]
 
-        def look(spool: Spool) -> tuple[Gone, list[Gone]] | None:
-            found = spool.oldest(candidates, want_bytes=want)
-            return None if found is None else (found, spool.carried(found))
-
-        found = await self._spool.run(look)
-        if found is not None and self._delivery.has_epoch(found[0].epoch_no):
-            self._let_go(*found)
+        for _ in range(_WIDER):
+            found = await self._spool.run(_look(candidates, want))
+            if found is None:
+                return
+            gone, carried = found
+            # A record that costs what it frees would be followed by the next one, for ever.
+            if gone.size - _RECORD_BYTES * len(carried) >= _LEAST_STEP // 2:
+                if self._delivery.has_epoch(gone.epoch_no):
+                    self._let_go(gone, carried)
+                return
+            want *= 4
 
     async def _around_alarms(self, rows: Sequence[EpochRow]) -> dict[bytes, list[Span]]:
         by_boot: dict[bytes, list[int]] = {}
@@ -181,6 +191,14 @@ class Room:
             by_boot.setdefault(row.boot_id, []).append(row.no)
         found = await self._spool.run(lambda spool: {boot: spool.alarm_times(nos) for boot, nos in by_boot.items()})
         return {boot: widened(spans) for boot, spans in found.items()}
+
+
+def _look(candidates: Sequence[Candidate], want: int) -> Callable[[Spool], tuple[Gone, list[Gone]] | None]:
+    def look(spool: Spool) -> tuple[Gone, list[Gone]] | None:
+        found = spool.oldest(candidates, want_bytes=want, least_bytes=_LEAST_STEP)
+        return None if found is None else (found, spool.carried(found))
+
+    return look
 
 
 def widened(spans: Sequence[Span], by_us: int = AROUND_ALARM_US) -> list[Span]:

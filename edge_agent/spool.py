@@ -355,12 +355,13 @@ class Spool:
 
         return self._read(read)
 
-    def oldest(self, candidates: Iterable[Candidate], *, want_bytes: int) -> Gone | None:
+    def oldest(self, candidates: Iterable[Candidate], *, want_bytes: int, least_bytes: int = 0) -> Gone | None:
         """Returns the first run of neighbouring batches that may go; nothing is removed yet.
 
         Args:
             candidates: in the order in which they should go.
             want_bytes: the run ends when this much would be freed.
+            least_bytes: runs that would free less are passed over.
 
         Raises:
             SpoolError: the file cannot be read.
@@ -368,7 +369,7 @@ class Spool:
 
         def read(db: apsw.Connection) -> Gone | None:
             for candidate in candidates:
-                found = oldest_run(db, candidate, want_bytes)
+                found = oldest_run(db, candidate, want_bytes, least_bytes)
                 if found is not None:
                     return found
             return None

@@ -108,6 +108,8 @@ class Gone:
     readings: int
     #: ``released`` after a receipt, else the cause of a loss record
     cause: str
+    #: bytes of their envelopes, where somebody asked for it
+    size: int = 0
 
 
 def loss_record(gone: Gone, epoch: bytes, cause: str = "") -> LossRecord:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from contracts.batch import AlarmEvent, Genesis, Lane, Origin, event_id
+from contracts.batch import AlarmEvent, Genesis, Lane, Note, Origin, event_id
 from edge_agent import keeper as keeper_module
 from edge_agent.delivery import Delivery
 from edge_agent.errors import SpoolError
 from edge_agent.keeper import Content, Keeper, StoreState
+from edge_agent.ranges import Ranges
 from edge_agent.seal import Chain, Sealed
-from edge_agent.spool import EpochRow, Opened, Spool
+from edge_agent.spool import Commit, EpochRow, Opened, Spool
 from edge_agent.spool_records import FIRST_UNASKED
 from edge_agent.spool_thread import connect_file
 from tests.edge_agent.chains import BOOT, SIGNER, Clock, new_chain
@@ -265,3 +268,250 @@ async def test_a_full_spool_without_receipts_drops_the_oldest_with_a_loss_record
     assert first == 1
     assert bench.store.spool.digest(1, Lane.DATA, last) is not None, "the chain goes on behind the hole"
     assert bench.store.spool.digest(1, Lane.ALARM, 1) is not None, "alarms stay"
+
+
+async def _again(bench: Bench) -> None:
+    """Lets the next try at the store come now instead of after its pause."""
+    assert bench.keeper._committing is not None
+    bench.keeper._committing.cancel()
+    await bench.settle()
+    bench.keeper._committing = asyncio.get_running_loop().create_task(bench.keeper._commit_all())
+    await bench.settle()
+
+
+async def test_alarm_state_survives_a_store_that_fails_while_it_comes_back(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "spool.db")
+    states = [b"older", b"newest", None]
+    bench.keeper._alarm_state = lambda: states.pop(0) if len(states) > 1 else None
+    bench.store.error = SpoolError("no space")
+    bench.seal()
+    await bench.settle()
+    bench.store.error = None
+
+    def fail_second(work: Callable[[Spool], Any], original: Any = bench.store.run) -> Any:
+        bench.store.error = SpoolError("no space") if bench.keeper.counts["commits"] else None
+        return original(work)
+
+    bench.store.run = fail_second  # type: ignore[method-assign]
+    await _again(bench)
+    assert bench.volatile(), "the durable epoch is written, the volatile one failed"
+    assert bench.store.spool.inventory().state["alarms"] == b"older"
+    bench.store.error = None
+    bench.store.run = Store.run.__get__(bench.store)  # type: ignore[method-assign]
+    await _again(bench)
+    assert not bench.volatile()
+    assert bench.store.spool.inventory().state["alarms"] == b"newest"
+
+
+async def test_what_memory_let_go_is_in_the_store_as_a_range_afterwards(bench: Bench) -> None:
+    bench.store.gate.clear()
+    bench.seal()
+    bench.clock.pass_s(0.25)
+    bench.keeper._check_late()
+    number = bench.keeper.epoch_no
+    for _ in range(4):
+        bench.seal()
+    bench.keeper.memory.forget_delivered(lambda key: key[2] <= 2)
+    bench.store.gate.set()
+    await bench.settle()
+    assert not bench.volatile()
+    view = bench.store.spool.inventory().lanes[number, Lane.DATA]
+    assert list(view.released) == [(1, 2)]
+    assert view.head.seq == 4
+
+
+async def test_events_that_the_durable_chain_has_are_not_sealed_a_third_time(bench: Bench) -> None:
+    bench.store.gate.clear()
+    bench.keeper.seal_alarms([bench.event(1)])
+    bench.clock.pass_s(0.25)
+    bench.keeper._check_late()
+    bench.store.gate.set()
+    await bench.settle()
+    assert not bench.volatile()
+    assert bench.store.spool.inventory().lanes[1, Lane.ALARM].head.seq == 1
+
+
+async def test_a_defect_while_committing_is_reported_and_the_commit_is_made_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.store.error = TypeError("a defect")  # type: ignore[assignment]
+    bench.seal()
+    await bench.settle()
+    assert "as no disk fails" in caplog.text
+    assert bench.volatile()
+    bench.store.error = None
+    await _again(bench)
+    assert not bench.volatile()
+    assert bench.store.spool.inventory().lanes[1, Lane.DATA].head.seq == 1
+
+
+async def test_what_lay_in_a_late_spool_is_learnt_before_the_first_commit_overwrites_it(bench: Bench) -> None:
+    bench.store.spool.commit(Commit(epoch_no=1, state={"alarms": b"of the last run"}))
+    learnt: list[Opened] = []
+    bench.keeper.on_first_answer = learnt.append
+    bench.seal()
+    await bench.settle()
+    assert [opened.state["alarms"] for opened in learnt] == [b"of the last run"]
+    assert bench.store.spool.inventory().state["alarms"] == b"alarm state"
+
+
+async def test_a_new_file_in_place_of_the_old_goes_on_with_the_chain_and_signs_for_the_hole(
+    bench: Bench, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    bench.keeper.on_new_file = said.append
+    for _ in range(4):
+        bench.seal()
+    await bench.settle()
+    bench.delivery._deliver((1, Lane.DATA), [(1, 2)])
+    bench.store.spool.close()
+    bench.store.spool = Spool(connect_file(tmp_path / "other.db"), quota_bytes=1 << 30, reserve_bytes=0)
+    bench.store.replaced = "gone"
+    bench.seal()
+    await bench.settle()
+    assert said == ["gone"]
+    assert bench.keeper.counts["lost_batches"] == 2, "3 and 4; 1 and 2 were receipted, 5 is in the new file"
+    opened = bench.store.spool.inventory()
+    assert opened.lanes[1, Lane.DATA].head.seq == 6
+    assert opened.lanes[1, Lane.DATA].settled.contiguous == 4
+    assert bench.delivery.to_send(Lane.DATA) == [(1, [(5, 6)])]
+    losses = bench.uplink.offered[-1][1].losses
+    assert [(loss.first, loss.last, loss.cause) for loss in losses] == [(3, 4, "damaged")]
+
+
+async def test_a_damaged_row_is_signed_for_and_stays(bench: Bench) -> None:
+    for _ in range(3):
+        bench.seal()
+    await bench.settle()
+    bench.store.spool._open.execute("UPDATE batch SET envelope=zeroblob(length(envelope)) WHERE id & 15 = 2")
+    damaged = bench.store.spool.read(1, Lane.DATA, [(2, 2)], limit_bytes=1)[0]
+    assert not damaged.is_whole
+    bench.keeper.damaged(1, damaged)
+    bench.keeper.damaged(1, damaged)
+    await bench.settle()
+    assert bench.keeper.counts["lost_batches"] == 1
+    assert bench.delivery.to_send(Lane.DATA) == [(1, [(1, 1), (3, 4)])]
+    assert list(bench.store.spool.inventory().lanes[1, Lane.DATA].lost) == [(2, 2)]
+    assert bench.store.spool.read(1, Lane.DATA, [(2, 2)], limit_bytes=1) == [damaged]
+
+
+def _big(bench: Bench, passing_s: float = 0.0) -> None:
+    """Seals a data batch of some 5 kB."""
+    bench.clock.pass_s(passing_s)
+    notes = [Note(mono_us=0, kind="test", text=os.urandom(450).hex()) for _ in range(10)]
+    bench.keeper.seal_data(Content(sealed_us=bench.clock(), notes=notes))
+
+
+async def test_data_around_an_alarm_go_after_all_other_data_and_alarms_last_of_all(bench: Bench) -> None:
+    for _ in range(10):
+        _big(bench, 10)
+    bench.keeper.seal_alarms([bench.event(1)])
+    for _ in range(20):
+        _big(bench, 10)
+    await bench.settle()
+    near = range(4, 17)
+
+    def lost() -> Ranges:
+        return bench.store.spool.inventory().lanes[1, Lane.DATA].lost
+
+    bench.keeper.room._quota = bench.store.used_bytes - 60_000
+    _big(bench, 10)
+    await bench.settle()
+    assert all(number not in lost() for number in near), lost()
+    assert list(lost())[0] == (1, 3)
+    assert 18 in lost(), "what lies behind the alarm by more than a minute goes before what is near it"
+    bench.keeper.room._quota = bench.store.used_bytes - 70_000
+    _big(bench, 10)
+    await bench.settle()
+    assert list(lost())[0][1] >= 17, "what is near goes when nothing else is left"
+    assert bench.store.spool.read(1, Lane.ALARM, [(1, 1)], limit_bytes=1), "the alarm stays to the last"
+
+
+async def test_an_alarm_goes_only_when_no_data_are_left_and_with_a_record(bench: Bench) -> None:
+    for number in range(40):
+        bench.keeper.seal_alarms([bench.event(number)])
+    await bench.settle()
+    bench.keeper.room._quota = bench.store.used_bytes - 6_000
+    bench.keeper.seal_alarms([bench.event(99)])
+    await bench.settle()
+    view = bench.store.spool.inventory().lanes[1, Lane.ALARM]
+    assert list(view.lost)[0][0] == 1
+    assert 41 not in view.lost
+    assert bench.keeper.counts["lost_batches"] == view.lost.total
+
+
+async def test_alarms_stay_while_only_the_reserve_is_touched(bench: Bench) -> None:
+    bench.keeper.seal_alarms([bench.event(1)])
+    bench.seal()
+    await bench.settle()
+    bench.keeper.room._quota = bench.store.used_bytes + 50_000
+    bench.keeper.room._reserve = bench.keeper.room._quota
+    for _ in range(10):
+        bench.seal()
+        await bench.settle()
+    assert bench.keeper.counts["lost_batches"] > 0
+    assert bench.store.spool.read(1, Lane.ALARM, [(1, 1)], limit_bytes=1)
+
+
+async def test_a_loss_record_outlives_the_batch_that_carried_it(bench: Bench) -> None:
+    for _ in range(12):
+        _big(bench)
+    await bench.settle()
+    bench.keeper.room._quota = bench.store.used_bytes
+    for _ in range(40):
+        _big(bench)
+        await bench.settle()
+    lost = bench.store.spool.inventory().lanes[1, Lane.DATA].lost
+    head = bench.delivery.head(1, Lane.DATA).seq
+    kept = bench.store.spool.read(1, Lane.DATA, [(1, head)], limit_bytes=1 << 30, limit_rows=1000)
+    signed = Ranges()
+    offered = {sealed.seq: sealed for _, sealed in bench.uplink.offered if sealed.lane is Lane.DATA}
+    for batch in kept:
+        for loss in offered[batch.seq].losses:
+            signed.add(loss.first, loss.last)
+    assert lost.contiguous > 13, "batches that carried a record went too"
+    assert signed == lost, "every hole is signed for by a batch that is still here"
+
+
+async def test_finished_epochs_are_forgotten_and_the_running_one_is_not(bench: Bench) -> None:
+    for no in range(2, 6):
+        row = replace(bench.keeper._durable.row, no=no, epoch=b"epoch--%d" % no)
+        bench.delivery.add_epoch(row)
+        bench.store.spool.begin_epoch(row)
+    bench.seal()
+    await bench.settle()
+    await bench.keeper.room.tend()
+    assert [row.no for row in bench.delivery.epochs()] == [1]
+    assert [row.no for row in bench.store.spool.inventory().epochs] == [1]
+
+
+async def test_old_history_goes_after_the_retention_alarms_too_and_nothing_younger(bench: Bench) -> None:
+    uptime = 0
+    bench.keeper.room._uptime_s = lambda: uptime
+    start = bench.clock()
+    bench.keeper._durable = replace(
+        bench.keeper._durable, row=replace(bench.keeper._durable.row, started_us=start, started_uptime_s=0)
+    )
+    bench.delivery.add_epoch(bench.keeper._durable.row)
+    bench.keeper.seal_alarms([bench.event(1)])
+    bench.seal()
+    bench.clock.pass_s(86_400)
+    bench.seal()
+    await bench.settle()
+    bench.delivery._deliver((1, Lane.DATA), [(1, 2)])
+    bench.delivery._deliver((1, Lane.ALARM), [(1, 1)])
+    uptime = 600
+    await bench.keeper.room.tend()
+    assert bench.store.spool.read(1, Lane.ALARM, [(1, 1)], limit_bytes=1), "an alarm is not old after ten minutes"
+    uptime = 86_400 + 60
+    await bench.keeper.room.tend()
+    assert not bench.store.spool.read(1, Lane.ALARM, [(1, 1)], limit_bytes=1)
+    assert [batch.seq for batch in bench.store.spool.read(1, Lane.DATA, [(1, 9)], limit_bytes=1 << 20)] == [2]
+
+
+async def test_the_delivery_state_is_durable_when_the_agent_leaves(bench: Bench) -> None:
+    bench.seal()
+    await bench.settle()
+    bench.delivery._deliver((1, Lane.DATA), [(1, 1)])
+    assert await bench.keeper.drain()
+    assert list(bench.store.spool.inventory().lanes[1, Lane.DATA].delivered) == [(1, 1)]

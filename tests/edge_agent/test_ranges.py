@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +35,7 @@ def test_an_empty_range_adds_nothing() -> None:
     assert list(Ranges([(5, 4)])) == []
 
 
-@given(PAIRS, PAIRS)
+@given(_PAIRS, _PAIRS)
 def test_without_is_the_difference(some: list[tuple[int, int]], others: list[tuple[int, int]]) -> None:
     def numbers(pairs: Iterable[tuple[int, int]]) -> set[int]:
         return {number for first, last in pairs for number in range(first, last + 1)}

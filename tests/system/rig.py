@@ -237,6 +237,14 @@ class Rig:
 
     # -- the proof -------------------------------------------------------------------
 
+    def backlog_epochs(self) -> int:
+        """How many epochs of the gateway still wait for receipts; many while it does not answer."""
+        try:
+            status = json.loads(self.command("edge_agent.cli", "status", "--config", str(self.site), "--json"))
+        except AssertionError:
+            return 1_000
+        return int(status["backlog_epochs"])
+
     def wait_until_receipted(self) -> None:
         """Waits until the gateway has a receipt for all that it sealed before this moment."""
 
