@@ -18,7 +18,10 @@ from collector.point_views import show_number
 from collector.views import AlarmView
 from contracts.batch import AlarmEvent
 from contracts.catalogue import CataloguePoint
+from contracts.envelope import decode_payload, split
+from contracts.errors import ContractError
 from contracts.fields import unpack
+from contracts.messages import Ask
 from contracts.units import UNITS
 
 #: an alarm that arrives this long after its sample is late (us)
@@ -40,10 +43,15 @@ class AlarmReader:
         self._db = db
         self._silent = silent
         self._known = known
+        #: what each gateway stated when it last connected: as of when, and its alarms
+        self._statements: dict[str, tuple[tuple[int, int, int], frozenset[bytes]] | None] = {}
 
     def alarms(self, *, standing_only: bool, limit: int) -> list[AlarmView]:
-        where = "WHERE a.is_over=0" if standing_only else ""
-        rows = self._db.execute(f"{_ALARMS} {where} ORDER BY a.is_over, a.raised_us DESC LIMIT ?", (limit,)).fetchall()
+        # In a flood the gravest stay; a history goes by time.
+        where, rank = ("WHERE a.is_over=0", f"{_RANK},") if standing_only else ("", "")
+        rows = self._db.execute(
+            f"{_ALARMS} {where} ORDER BY a.is_over, {rank} a.raised_us DESC LIMIT ?", (limit,)
+        ).fetchall()
         return self._identity_alarms() + [self._view(row) for row in rows]
 
     def alarm(self, id: str) -> AlarmView | None:
@@ -57,7 +65,8 @@ class AlarmReader:
         return next((alarm for alarm in self._identity_alarms() if alarm.id == id), None)
 
     def _view(self, row: tuple[Any, ...]) -> AlarmView:
-        gateway, id, raised_us, newest_raw, newest_judged_us, first_raw, first = *row[:6], row[6:]
+        gateway, id, raised_us, newest_raw, newest_judged_us, first_raw = row[:6]
+        first, order = row[6:11], row[11:]
         sampled_us, judged_us, sealed_us, received_us, committed_us = first
         newest = AlarmEvent.from_wire(unpack(newest_raw))
         event = newest if first_raw is None else AlarmEvent.from_wire(unpack(first_raw))
@@ -79,6 +88,7 @@ class AlarmReader:
             scheme=newest.scheme,
             state=newest.state,
             is_source_silent=newest.state != "cleared" and (gateway, event.point) in self._silent,
+            is_unstated=newest.state != "cleared" and self._is_unstated(gateway, id, order),
             cause=newest.cause,
             limit=newest.limit,
             value=event.value,
@@ -101,6 +111,26 @@ class AlarmReader:
             acknowledged_us=at_us,
             marks=newest.marks,
         )
+
+    def _is_unstated(self, gateway: str, id: bytes, order: tuple[int, int, int]) -> bool:
+        """Whether the gateway has stated all its alarms since the newest event of this one, and not this one."""
+        if gateway not in self._statements:
+            self._statements[gateway] = self._read_statement(gateway)
+        found = self._statements[gateway]
+        return found is not None and order < found[0] and id not in found[1]
+
+    def _read_statement(self, gateway: str) -> tuple[tuple[int, int, int], frozenset[bytes]] | None:
+        row = self._db.execute(_NEWEST_ASK, (gateway,)).fetchone()
+        if row is None:
+            return None
+        try:
+            ask = Ask.from_body(decode_payload(split(row[0])[1]))
+        except ContractError:
+            return None  # changed after it was verified; `collector verify` names it
+        boot = self._db.execute(_BOOT, (gateway, ask.boot_id)).fetchone()
+        if boot is None:
+            return None
+        return (boot[0], boot[1], ask.statement.mono_us), frozenset(event.raised_by for event in ask.statement.events)
 
     def _acknowledged(self, id: bytes) -> tuple[str | None, int | None]:
         row = self._db.execute(
@@ -159,8 +189,8 @@ class AlarmReader:
         return AlarmView(
             id=id.hex(), gateway=gateway, point="", en="Gateway identity used twice", zh="网关身份被重复使用",
             rule_id="collector/identity", rule_en="two gateways sign with one key", rule_zh="两台网关使用同一密钥签名",
-            severity="orange", scheme="collector", state="active", is_source_silent=False, cause="cloned", limit=None,
-            value=None, shown="", code=0, quantity="", unit="1", unit_en="", unit_zh="", raised_us=at_us,
+            severity="orange", scheme="collector", state="active", is_source_silent=False, is_unstated=False,
+            cause="cloned", limit=None, value=None, shown="", code=0, quantity="", unit="1", unit_en="", unit_zh="", raised_us=at_us,
             cleared_us=None, sampled_us=at_us, judged_us=at_us, sealed_us=None, received_us=at_us, committed_us=None,
             latency_ms=None, is_late=False, acknowledged_by=by, acknowledged_us=acknowledged_us, marks=(),
         )  # fmt: skip
@@ -179,9 +209,17 @@ def severities(alarms: Iterable[AlarmView]) -> dict[str, int]:
     return counts
 
 
+_RANK = "CASE a.severity WHEN 'red' THEN 0 WHEN 'orange' THEN 1 WHEN 'yellow' THEN 2 WHEN 'blue' THEN 3 ELSE 4 END"
+
+_NEWEST_ASK = """
+SELECT a.envelope FROM ask a JOIN gateway g ON g.no=a.gateway_no WHERE g.id=? ORDER BY a.arrived_us DESC LIMIT 1
+"""
+
+_BOOT = "SELECT b.rank, b.no FROM boot b JOIN gateway g ON g.no=b.gateway_no WHERE g.id=? AND b.boot_id=?"
+
 _ALARMS = """
 SELECT g.id, a.id, a.raised_us, n.event, n.judged_us, f.event, f.sampled_us, f.judged_us,
-  v.sealed_us + v.wall_us - v.first_us, v.arrived_us, s.committed_us
+  v.sealed_us + v.wall_us - v.first_us, v.arrived_us, s.committed_us, a.rank, a.boot_no, a.mono_us
 FROM alarm a JOIN gateway g ON g.no=a.gateway_no
 JOIN alarm_event n ON n.gateway_no=a.gateway_no AND n.id=a.event_id
 LEFT JOIN alarm_event f ON f.gateway_no=a.gateway_no AND f.id=a.id

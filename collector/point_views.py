@@ -58,6 +58,7 @@ def show_point(
 ) -> PointView:
     """Returns one point with its latest sample; ``row`` is of ``collector.queries``, None if there is none."""
     unit = UNITS[point.unit]
+    device = catalogue.devices[point.device]
     value, shown, code, wall_us, age_s = None, "", 0, None, None
     number, number_wall_us = None, None
     if row is not None:
@@ -79,7 +80,9 @@ def show_point(
     return PointView(
         gateway=gateway,
         key=point.key,
-        device=catalogue.devices[point.device].id,
+        device=device.id,
+        device_en=device.en,
+        device_zh=device.zh,
         quantity=point.quantity,
         unit=point.unit,
         unit_en=unit.en,

@@ -209,13 +209,13 @@ class SqliteQueries:
 
     def quarantine(self, limit: int = 100) -> list[QuarantineView]:
         rows = self._db().execute(
-            "SELECT id, arrived_us, topic, code, reason, size FROM quarantine"
+            "SELECT id, arrived_us, topic, code, reason, size, times FROM quarantine"
             " ORDER BY arrived_us DESC, id DESC LIMIT ?",
             (limit,),
         )
         return [
-            QuarantineView(id=id, arrived_us=arrived, topic=topic, code=code, reason=reason, size=size)
-            for id, arrived, topic, code, reason, size in rows
+            QuarantineView(id=id, arrived_us=arrived, topic=topic, code=code, reason=reason, size=size, times=times)
+            for id, arrived, topic, code, reason, size, times in rows
         ]
 
     def counters(self) -> dict[str, float]:
@@ -232,7 +232,7 @@ class SqliteQueries:
             "alarms_raised": db.execute("SELECT count(*) FROM alarm").fetchone()[0],
             "waiting": db.execute("SELECT count(*) FROM waiting").fetchone()[0],
             "quarantined": db.execute("SELECT coalesce(sum(times),0) FROM quarantine").fetchone()[0],
-            "lost_readings": db.execute("SELECT coalesce(sum(readings),0) FROM loss").fetchone()[0],
+            "lost_readings": db.execute("SELECT total(readings) FROM loss").fetchone()[0],
         }
         return found | self._live()
 

@@ -46,6 +46,9 @@ class PointView:
     gateway: str
     key: str
     device: str
+    #: name of the device
+    device_en: str
+    device_zh: str
     quantity: str
     #: UCUM, and as shown
     unit: str
@@ -97,6 +100,8 @@ class AlarmView:
     state: str
     #: ``active`` whose source has gone silent
     is_source_silent: bool
+    #: not over here, and absent from the statement of all its alarms that the gateway made since, when it connected
+    is_unstated: bool
     cause: str
     limit: float | None
     value: float | None
@@ -174,6 +179,8 @@ class QuarantineView:
     code: str
     reason: str
     size: int
+    #: how often it came
+    times: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

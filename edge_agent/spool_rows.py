@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import apsw
@@ -94,35 +95,54 @@ def remove(db: apsw.Connection, low: int, high: int) -> tuple[int, int]:
     return int(rows[0]), int(rows[1])
 
 
-def oldest_run(db: apsw.Connection, candidate: Candidate, want_bytes: int) -> Gone | None:
-    """Returns the first run of neighbours that may go, at most ``_PRUNE_ROWS`` or ``want_bytes``."""
+def oldest_run(db: apsw.Connection, candidate: Candidate, want_bytes: int, least_bytes: int) -> Gone | None:
+    """Returns the first run of neighbours that may go, at most ``_PRUNE_ROWS`` or some ``want_bytes``."""
+    for run in _runs(db, candidate, want_bytes):
+        if run.size >= least_bytes:
+            return run
+    return None
+
+
+def _runs(db: apsw.Connection, candidate: Candidate, want_bytes: int) -> Iterator[Gone]:
     no, lane = candidate.epoch_no, candidate.lane
+    run: Gone | None = None
     for low, high in candidate.ranges:
-        first = last = readings = size = 0
-        digest = b""
         rows: Any = db.execute(
             "SELECT id, digest, readings, length(envelope), first_us, last_us FROM batch"
             " WHERE id BETWEEN ? AND ? ORDER BY id",
             (batch_id(no, lane, low), batch_id(no, lane, high)),
         )
-        for id, row_digest, row_readings, row_size, first_us, last_us in rows:
-            seq = split_id(id)[2]
+        for id, digest, readings, size, first_us, last_us in rows:
             if candidate.keep_after_us is not None and last_us is not None and last_us > candidate.keep_after_us:
                 break
-            is_spared = last_us is not None and _touches(candidate.spared, first_us, last_us)
-            if last and (is_spared or seq != last + 1):
-                break
-            if is_spared:
+            if last_us is not None and _touches(candidate.spared, first_us, last_us):
                 continue
-            first, last, digest = first or seq, seq, row_digest
-            readings, size = readings + row_readings, size + row_size
-            if size >= want_bytes or last - first + 1 >= _PRUNE_ROWS:
-                break
-        if last:
-            return Gone(
-                epoch_no=no, lane=lane, first=first, last=last, digest=digest, readings=readings, cause="released"
+            seq = split_id(id)[2]
+            one = Gone(
+                epoch_no=no,
+                lane=lane,
+                first=seq,
+                last=seq,
+                digest=digest,
+                readings=readings,
+                cause="released",
+                size=size,
             )
-    return None
+            longer = None if run is None else _joined(run, one)
+            if run is not None and longer is None:
+                yield run
+            run = longer or one
+            if run.size >= want_bytes or run.last - run.first + 1 >= _PRUNE_ROWS:
+                yield run
+                run = None
+    if run is not None:
+        yield run
+
+
+def _joined(run: Gone, one: Gone) -> Gone | None:
+    if one.first != run.last + 1:
+        return None
+    return replace(one, first=run.first, readings=run.readings + one.readings, size=run.size + one.size)
 
 
 def _touches(spans: Sequence[tuple[int, int]], first_us: int, last_us: int) -> bool:

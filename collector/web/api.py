@@ -7,7 +7,7 @@ worker threads, because queries may wait for a disk.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request
 
@@ -20,6 +20,15 @@ LONGEST_TREND_US = 400 * 86_400 * 1_000_000
 DEFAULT_TREND_US = 900 * 1_000_000
 
 
+#: what every route may answer besides; the bodies are sentences
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    422: {"model": models.Problem, "description": "a parameter is wrong"},
+    503: {"model": models.Problem, "description": "the store cannot be read or written now"},
+}
+_NO_POINT: dict[int | str, dict[str, Any]] = {404: {"model": models.Problem, "description": "no such point"}}
+_NO_ALARM: dict[int | str, dict[str, Any]] = {404: {"model": models.Problem, "description": "no such alarm"}}
+
+
 def caller(request: Request, kind: str) -> str:
     """Returns where a request came from, for the record: ``api 127.0.0.1``."""
     return f"{kind} {request.client.host if request.client else 'unknown'}"
@@ -27,7 +36,7 @@ def caller(request: Request, kind: str) -> str:
 
 def api_router(*, queries: Queries, actions: Actions, now_us: Callable[[], int]) -> APIRouter:
     """Returns the routes below ``/api/v1``."""
-    router = APIRouter(prefix="/api/v1", tags=["v1"])
+    router = APIRouter(prefix="/api/v1", tags=["v1"], responses=PROBLEMS)
 
     @router.get("/gateways")
     def gateways() -> list[models.Gateway]:
@@ -39,7 +48,7 @@ def api_router(*, queries: Queries, actions: Actions, now_us: Callable[[], int])
         """All points, or those of one gateway, with their latest samples."""
         return [models.Point.model_validate(view) for view in queries.points(gateway)]
 
-    @router.get("/points/{gateway}/{key:path}", responses={404: {"description": "no such point"}})
+    @router.get("/points/{gateway}/{key:path}", responses=_NO_POINT)
     def point(gateway: str, key: str) -> models.Point:
         """One point with its latest sample."""
         view = queries.point(gateway, key)
@@ -49,10 +58,10 @@ def api_router(*, queries: Queries, actions: Actions, now_us: Callable[[], int])
 
     @router.get("/alarms")
     def alarms(standing: bool = True, limit: Annotated[int, Query(ge=1, le=10_000)] = 200) -> list[models.Alarm]:
-        """Alarms that stand, or all of them, newest first."""
+        """Alarms that stand, graver and then newer ones first; or all of them, newer ones first."""
         return [models.Alarm.model_validate(view) for view in queries.alarms(standing_only=standing, limit=limit)]
 
-    @router.get("/alarms/{id}", responses={404: {"description": "no such alarm"}})
+    @router.get("/alarms/{id}", responses=_NO_ALARM)
     def alarm(id: str) -> models.Alarm:
         """One alarm with its time line."""
         view = queries.alarm(id)
@@ -60,7 +69,10 @@ def api_router(*, queries: Queries, actions: Actions, now_us: Callable[[], int])
             raise HTTPException(404, "no such alarm")
         return models.Alarm.model_validate(view)
 
-    @router.post("/alarms/{id}/acknowledge", responses={404: {"description": "no such alarm"}})
+    @router.post(
+        "/alarms/{id}/acknowledge",
+        responses=_NO_ALARM | {403: {"description": "the request comes from a page of another site"}},
+    )
     def acknowledge(id: str, said: models.Acknowledgement, request: Request) -> models.Alarm:
         """Record who has seen an alarm. It clears and resets nothing."""
         view = actions.acknowledge(id, said.by, said.note, caller(request, "api"))
@@ -68,7 +80,7 @@ def api_router(*, queries: Queries, actions: Actions, now_us: Callable[[], int])
             raise HTTPException(404, "no such alarm")
         return models.Alarm.model_validate(view)
 
-    @router.get("/trend", responses={404: {"description": "no such point"}})
+    @router.get("/trend", responses=_NO_POINT)
     def trend(
         gateway: str,
         key: str,

@@ -7,14 +7,16 @@ time.  There is no log-in yet: serve it on 127.0.0.1 only.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from datetime import tzinfo
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, Form, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import (
     HTMLResponse,
     JSONResponse,
@@ -31,8 +33,9 @@ from collector.web import arrange
 from collector.web.api import api_router, caller
 from collector.web.guard import Guard
 from collector.web.language import LANGUAGES, Language, choose
-from collector.web.live import LivePage, stream
+from collector.web.live import LivePage, read_quarantine, stream
 from collector.web.metrics import CONTENT_TYPE, metrics_text
+from collector.web.models import Problem, is_readable
 from collector.web.ports import Actions, Changes, Info
 from collector.web.render import Renderer
 
@@ -46,6 +49,9 @@ def wall_us() -> int:
     return time.time_ns() // 1000
 
 
+_UNHEALTHY: dict[int | str, dict[str, Any]] = {503: {"model": Problem, "description": "not in order, and why"}}
+
+
 def _language(request: Request) -> Language:
     asked = request.query_params.get("lang")
     return choose(asked, request.cookies.get(COOKIE), request.headers.get("accept-language"))
@@ -56,8 +62,20 @@ def _span(text: str | None) -> int | None:
 
 
 def _store_failed(request: Request, error: Exception) -> Response:
-    """Says in a sentence that nothing was kept; trying again can help."""
+    """Says in a sentence that nothing was kept or read; trying again can help."""
     return JSONResponse({"detail": f"the store could not do it: {error}"}, status_code=503)
+
+
+def _wrong_request(request: Request, error: Exception) -> Response:
+    """Says in a sentence which parameters are wrong; what was sent is not sent back."""
+    assert isinstance(error, RequestValidationError)
+    parts = [f"{'.'.join(map(str, item['loc'][1:])) or item['loc'][0]}: {item['msg']}" for item in error.errors()]
+    return JSONResponse({"detail": "; ".join(parts)}, status_code=422)
+
+
+def _unforeseen(request: Request, error: Exception) -> Response:
+    """Says that it was our mistake; the log has the rest."""
+    return JSONResponse({"detail": "the collector made a mistake; its log says more"}, status_code=500)
 
 
 def create_app(
@@ -93,7 +111,11 @@ def create_app(
         docs_url=None,
         redoc_url=None,
     )
+    app.router.redirect_slashes = False
     app.add_exception_handler(StoreError, _store_failed)
+    app.add_exception_handler(sqlite3.Error, _store_failed)
+    app.add_exception_handler(RequestValidationError, _wrong_request)
+    app.add_exception_handler(Exception, _unforeseen)
     app.add_middleware(Guard, names=host_names)
     app.include_router(api_router(queries=queries, actions=actions, now_us=now_us))
     app.mount("/static", StaticFiles(directory=static), name="static")
@@ -104,7 +126,7 @@ def create_app(
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def page(request: Request) -> HTMLResponse:
         language, now = _language(request), now_us()
-        gateways, points = queries.gateways(), queries.points()
+        gateways, points, counters = queries.gateways(), queries.points(), queries.counters()
         alarms = queries.alarms(standing_only=True, limit=arrange.ALARMS_SHOWN)
         asked = request.query_params.get("point")
         chosen = arrange.choose_point(asked, _span(request.query_params.get("span")), points, alarms)
@@ -113,6 +135,8 @@ def create_app(
             points=points,
             alarms=alarms,
             chains=queries.chains(),
+            trouble=arrange.Trouble.read(counters),
+            quarantine=read_quarantine(queries, counters),
             chosen=chosen,
             trend=None if chosen is None else trend_of(chosen, now),
             now_us=now,
@@ -149,8 +173,8 @@ def create_app(
         note: Annotated[str, Form(max_length=500)] = "",
         lang: Annotated[str, Form()] = "",
     ) -> Response:
-        if not by.strip():
-            raise HTTPException(422, "a name is needed")
+        if not by.strip() or not is_readable(by) or not is_readable(note):
+            raise HTTPException(422, "a name is needed, of characters that can be seen")
         alarm = actions.acknowledge(id, by.strip(), note.strip(), caller(request, "page"))
         if alarm is None:
             raise HTTPException(404, "no such alarm")
@@ -160,10 +184,11 @@ def create_app(
             return HTMLResponse(renderers[language].alarm(alarm))
         return RedirectResponse(f"/?{urlencode({'lang': language})}#alarms-section", status_code=303)
 
-    @app.get("/healthz", tags=["health"])
+    @app.get("/healthz", tags=["health"], responses=_UNHEALTHY)
     def healthz() -> dict[str, str]:
-        """Answers once the store can be read."""
-        queries.counters()
+        """Answers 200 while the store can be read and takes commits; otherwise 503 and why."""
+        if arrange.Trouble.read(queries.counters()).is_store_failing:
+            raise HTTPException(503, "the store takes no commit; nothing is acknowledged until it does")
         return {"status": "ok", "version": info.version}
 
     @app.get("/metrics", response_class=PlainTextResponse, tags=["health"])

@@ -6,15 +6,17 @@ No words and no HTML; those are ``render``'s.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from collector.views import AlarmView, ChainView, GatewayView, PointView, Trend
+from collector.views import AlarmView, ChainView, GatewayView, PointView, QuarantineView, Trend
 from collector.web.words import SEVERITY_RANK, SPANS
 
 #: no more alarms than this on one page; in a flood the newest ones, and the page says so
 ALARMS_SHOWN = 200
+#: of what is in quarantine, the newest
+QUARANTINE_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,8 @@ class DeviceGroup:
 
     gateway: str
     device: str
+    en: str
+    zh: str
     points: tuple[PointView, ...]
 
 
@@ -90,9 +94,43 @@ class Chosen:
     span_s: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """What keeps the collector itself from its work: silence that is ours and not the gateways'."""
+
+    #: the store takes no commit
+    is_store_failing: bool = False
+    #: there is no broker to hear anything from
+    is_broker_gone: bool = False
+
+    @classmethod
+    def read(cls, counters: Mapping[str, float]) -> Trouble:
+        """Reads it from the counters; what no counter tells is no trouble."""
+        return cls(
+            is_store_failing=counters.get("ingest_failing", 0) > 0,
+            is_broker_gone=counters.get("broker_connected", 1) == 0,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantine:
+    """What arrived and was not accepted."""
+
+    #: messages, repetitions counted
+    count: int
+    #: the newest of them
+    newest: tuple[QuarantineView, ...]
+
+
 def point_id(gateway: str, key: str) -> str:
     """Returns the id of a point's row, ``p:GATEWAY/KEY``."""
     return f"p:{gateway}/{key}"
+
+
+def short_name(name: str, device: str) -> str:
+    """Returns a point's name without the device's before it, for places where the device is named already."""
+    before = f"{device} · "
+    return name[len(before) :] if device and name.startswith(before) and len(name) > len(before) else name
 
 
 def alarm_order(alarm: AlarmView) -> str:
@@ -128,8 +166,9 @@ def group_points(gateways: Sequence[GatewayView], points: Iterable[PointView]) -
     found: list[GatewayGroup] = []
     for gateway, of_gateway in groupby(ordered, key=lambda p: p.gateway):
         devices = tuple(
-            DeviceGroup(gateway=gateway, device=device, points=tuple(of_device))
+            DeviceGroup(gateway=gateway, device=device, en=own[0].device_en, zh=own[0].device_zh, points=own)
             for device, of_device in groupby(of_gateway, key=lambda p: p.device)
+            for own in [tuple(of_device)]
         )
         found.append(GatewayGroup(gateway=gateway, view=views.get(gateway), devices=devices))
     return tuple(found)

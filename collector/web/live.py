@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -120,6 +120,9 @@ class LivePage:
             for proof in arrange.group_chains(ids, self._queries.chains()):
                 self._put(put, f"f:{proof.gateway}", "proofs", render.proof(proof))
             self._structure = arrange.structure(ids, self._known)
+            counters = self._queries.counters()
+            self._put(put, "trouble", "", render.trouble(arrange.Trouble.read(counters)))
+            self._put(put, "quarantine", "", render.quarantine(read_quarantine(self._queries, counters)))
         summary = arrange.summarise(self._gateways, alarms)
         self._put(put, "summary", "", render.summary(summary))
         self._put(put, "no-alarms", "", render.no_alarms(summary))
@@ -137,6 +140,13 @@ class LivePage:
         if self._told.get(element) != digest:
             self._told[element] = digest
             put.append({"id": element, "into": into, "html": html})
+
+
+def read_quarantine(queries: Queries, counters: Mapping[str, float]) -> arrange.Quarantine:
+    """Returns what the page shows of the quarantine."""
+    count = int(counters.get("quarantined", 0))
+    newest = tuple(queries.quarantine(arrange.QUARANTINE_SHOWN)) if count else ()
+    return arrange.Quarantine(count=count, newest=newest)
 
 
 _PACE = Pace()

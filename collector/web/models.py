@@ -6,10 +6,19 @@ Times are UTC microseconds.  A number is null where there is none; it is never m
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+#: turn the direction of the text around them
+_TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def is_readable(text: str) -> bool:
+    """Tells whether a text shows what it is: no control or half characters, nothing that turns it around."""
+    return not any(character in _TURNING or unicodedata.category(character) in ("Cc", "Cs") for character in text)
 
 
 class _Model(BaseModel):
@@ -57,6 +66,8 @@ class Point(_Model):
     gateway: str
     key: str
     device: str
+    device_en: str
+    device_zh: str
     quantity: str
     unit: str = Field(description="UCUM")
     unit_en: str
@@ -101,6 +112,7 @@ class Alarm(_Model):
     scheme: str
     state: str = Field(description="active, latched or cleared")
     is_source_silent: bool
+    is_unstated: bool = Field(description="absent from the statement of all its alarms that the gateway made since")
     cause: str
     limit: float | None
     value: float | None
@@ -201,6 +213,7 @@ class Quarantined(_Model):
     code: str
     reason: str
     size: int
+    times: int
 
 
 class Acknowledgement(BaseModel):
@@ -210,3 +223,16 @@ class Acknowledgement(BaseModel):
 
     by: str = Field(min_length=1, max_length=64, description="name of the person")
     note: str = Field(default="", max_length=500)
+
+    @field_validator("by", "note")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        if not is_readable(text):
+            raise ValueError("has characters that cannot be seen or that turn the text around")
+        return text
+
+
+class Problem(BaseModel):
+    """What was wrong, in a sentence."""
+
+    detail: str

@@ -77,6 +77,9 @@ class Renderer:
             heard_us=heard_us,
             silence=lambda view: words.age_words(language, view.silent_for_s or 0.0),
             point_id=arrange.point_id,
+            short_name=lambda view: arrange.short_name(
+                pick(language, view.en, view.zh) or view.key, pick(language, view.device_en, view.device_zh)
+            ),
             alarm_order=arrange.alarm_order,
             spans=words.SPANS,
             alarms_shown=arrange.ALARMS_SHOWN,
@@ -97,8 +100,11 @@ class Renderer:
         """Returns the element that shows how long ago ``us`` was and that the browser keeps counting."""
         if us is None:
             return Markup('<span class="age">–</span>')
+        at = words.moment(us, self._zone)
+        if at is None:
+            return Markup('<span class="age">{}</span>').format(say(self.language, words.CLOCK_WRONG))
         text = "" if now_us is None else words.age_words(self.language, (now_us - us) / 1_000_000)
-        exact = words.moment(us, self._zone).isoformat(timespec="milliseconds")
+        exact = at.isoformat(timespec="milliseconds")
         tag = Markup('<time class="age" data-at-us="{}" datetime="{}" title="{}">{}</time>')
         return tag.format(us, exact, exact, text)
 
@@ -126,6 +132,14 @@ class Renderer:
         """Returns the sentence that stands where no alarm does."""
         return str(self._rows.no_alarms(summary)).strip()
 
+    def trouble(self, trouble: arrange.Trouble) -> str:
+        """Returns what is wrong with the collector itself, hidden when nothing is."""
+        return str(self._rows.trouble(trouble)).strip()
+
+    def quarantine(self, kept: arrange.Quarantine, now_us: int | None = None) -> str:
+        """Returns what arrived and was not accepted, hidden when there is nothing."""
+        return str(self._rows.quarantine(kept, now_us)).strip()
+
     def trend_panel(self, point: PointView | None, trend: Trend | None, span_s: int, now_us: int) -> str:
         """Returns what is said around the chart; the chart itself is drawn by the browser."""
         figures = None if trend is None else arrange.trend_figures(trend)
@@ -138,6 +152,8 @@ class Renderer:
         points: Sequence[PointView],
         alarms: Sequence[AlarmView],
         chains: Sequence[ChainView],
+        trouble: arrange.Trouble,
+        quarantine: arrange.Quarantine,
         chosen: arrange.Chosen | None,
         trend: Trend | None,
         now_us: int,
@@ -155,6 +171,8 @@ class Renderer:
             alarms=sorted(alarms, key=arrange.alarm_order),
             proofs=arrange.group_chains([gateway.id for gateway in gateways], chains),
             summary=summary,
+            trouble=trouble,
+            quarantine=quarantine,
             chosen=chosen,
             shown=shown,
             span_s=span_s,

@@ -32,6 +32,7 @@ CLOCK = {
     "free": mark("free-running"),
     "ntp": mark("synchronised"),
     "collector": mark("set by the collector"),
+    "wrong": mark("wrong"),
 }
 QUALITY = {
     "good": mark("good"),
@@ -114,23 +115,28 @@ def number_words(value: float) -> str:
     return f"{value:.6g}"
 
 
-def moment(us: int, zone: tzinfo | None) -> datetime:
-    """Returns UTC microseconds as a time in a zone (None: the zone of this machine)."""
-    return datetime.fromtimestamp(us / 1_000_000, UTC).astimezone(zone)
+def moment(us: int, zone: tzinfo | None) -> datetime | None:
+    """Returns UTC microseconds as a time in a zone (None: this machine's); None for no time of any calendar."""
+    try:
+        return datetime.fromtimestamp(us / 1_000_000, UTC).astimezone(zone)
+    except (OverflowError, ValueError, OSError):
+        return None
 
 
 def time_words(us: int, zone: tzinfo | None) -> str:
-    """Returns month, day and time of day in a zone."""
-    return f"{moment(us, zone):%m-%d %H:%M:%S}"
+    """Returns month, day and time of day in a zone; a dash for no time of any calendar."""
+    at = moment(us, zone)
+    return "–" if at is None else f"{at:%m-%d %H:%M:%S}"
 
 
 def offset_words(us: int, zone: tzinfo | None) -> str:
     """Returns a zone's offset at a time, such as ``UTC+08:00``."""
-    text = f"{moment(us, zone):%z}"
-    return f"UTC{text[:3]}:{text[3:5]}"
+    minutes = offset_minutes(us, zone)
+    return f"UTC{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"
 
 
 def offset_minutes(us: int, zone: tzinfo | None) -> int:
     """Returns a zone's offset at a time in minutes east of UTC."""
-    offset = moment(us, zone).utcoffset()
+    at = moment(us, zone)
+    offset = None if at is None else at.utcoffset()
     return 0 if offset is None else int(offset.total_seconds() // 60)

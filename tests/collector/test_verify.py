@@ -69,6 +69,13 @@ def test_an_untouched_database_is_true(told: Bench) -> None:
         ("UPDATE loss SET cause='power'", "loss", "cause", ("power", "quota")),
         ("UPDATE health SET facts='{\"cpu\":0.1}'", "health", "facts", ("0.1", "0.5")),
         ("UPDATE epoch SET version='9'", "epoch", "version", ("'9'",)),
+        ("UPDATE epoch SET last_arrived_us=last_arrived_us+1", "epoch", "last_arrived_us", ()),
+        ("UPDATE alarm SET rank=rank+1", "alarm", "rank", ()),
+        ("UPDATE alarm SET boot_no=9", "alarm", "boot_no", ("9",)),
+        ("UPDATE health SET rank=rank+1", "health", "rank", ()),
+        ("UPDATE loss SET evidence_id=8", "loss", "evidence_id", ("8",)),
+        ("UPDATE rollup SET minute='garb' WHERE (point_no, minute)=(SELECT point_no, min(minute) FROM rollup)",
+         "rollup", "row", ("garb",)),
     ],
 )  # fmt: skip
 def test_a_changed_projection_is_named_with_both_values(
@@ -89,7 +96,9 @@ def test_a_changed_projection_is_named_with_both_values(
     ("sql", "words"),
     [
         ("UPDATE evidence SET readings=readings+1 WHERE id=2", "another batch"),
-        ("UPDATE evidence SET seq=77 WHERE id=2", "another batch"),
+        ("UPDATE evidence SET seq=77 WHERE id=2", "seq: 77, signed: 2"),
+        ("UPDATE evidence SET epoch_no=99 WHERE id=2", "epoch"),
+        ("UPDATE evidence SET gateway_no=99 WHERE id=2", "epoch"),
         ("UPDATE evidence SET lane=0 WHERE id=2", "signature"),
         ("UPDATE evidence SET digest=zeroblob(32) WHERE id=2", "another batch"),
         ("UPDATE evidence SET envelope=substr(envelope, 1, length(envelope)-1) WHERE id=2", "envelope"),
@@ -121,13 +130,94 @@ def test_one_flipped_bit_of_evidence_is_found(told: Bench) -> None:
         "UPDATE evidence SET wall_us=wall_us+60000000 WHERE id=1",
         "UPDATE evidence SET first_us=first_us+1, wall_us=wall_us+1 WHERE id=1",
         "UPDATE evidence SET state=2, code='payload' WHERE id=1",
+        "UPDATE evidence SET catalogue_no=99 WHERE id=2",
+        "UPDATE evidence SET catalogue_no=NULL WHERE id=2",
+        "UPDATE evidence SET code='x' WHERE id=2",
+        "UPDATE evidence SET boot_no=99 WHERE id=2",
+        "UPDATE evidence SET state=1 WHERE id=2",
         "UPDATE boot SET counter=7",
+        "UPDATE boot SET counter='x'",
+        "UPDATE boot SET rank=rank+1 WHERE no=1",
+        "UPDATE boot SET rank='x'",
+        "UPDATE boot SET trust=4",
+        "UPDATE boot SET live_us='x' WHERE no=1",
         "UPDATE catalogue SET envelope=zeroblob(9)",
+        "UPDATE catalogue SET hash='garb'",
+        "UPDATE ask SET digest=zeroblob(32)",
+        "UPDATE ask SET epoch_no=2",
+        "UPDATE ask SET arrived_us='x'",
+        "UPDATE link SET data_seq='x'",
+        "INSERT INTO waiting(evidence_id, gateway_no, epoch_no, hash) VALUES(2, 1, 1, x'00')",
     ],
 )
 def test_a_changed_index_is_named(told: Bench, sql: str) -> None:
     told.change(sql)
     assert check(told).wrong_facts
+
+
+@pytest.mark.parametrize("column", ["first_us", "wall_us", "readings", "lane", "seq", "state"])
+def test_evidence_with_text_for_a_number_is_named(told: Bench, column: str) -> None:
+    told.change(f"UPDATE evidence SET {column}='garb' WHERE id=2")
+    report = check(told)
+    assert [(item.evidence_id, item.reason) for item in report.damaged] == [(2, "a column of the table is no integer")]
+    assert report.damaged[0].points
+    assert not report.false_rows
+
+
+def test_an_invented_row_that_points_at_no_evidence_is_false(told: Bench) -> None:
+    told.change(
+        "INSERT INTO loss(epoch_no, lane, first, last, digest, readings, cause, evidence_id)"
+        " VALUES(1, 1, 90, 99, zeroblob(32), 5, 'quota', 999)"
+    )
+    told.change("UPDATE alarm_event SET evidence_id=999, event=zeroblob(9) WHERE evidence_id=6")
+    tables = {item.table for item in check(told).false_rows}
+    assert {"loss", "alarm_event"} <= tables
+
+
+def test_an_alarm_that_only_an_ask_told_of_agrees_with_itself(told: Bench) -> None:
+    where = "id=(SELECT alarm_id FROM alarm_event WHERE evidence_id IS NULL)"
+    told.change(f"UPDATE alarm SET raised_us=raised_us+1000000 WHERE {where}")
+    assert [(item.table, item.column) for item in check(told).false_rows] == [("alarm", "raised_us")]
+    told.change(f"UPDATE alarm SET raised_us=raised_us-1000000 WHERE {where}")
+    told.change("UPDATE alarm_event SET sampled_us=sampled_us+5 WHERE evidence_id IS NULL")
+    assert {(item.table, item.column) for item in check(told).false_rows} >= {("alarm_event", "sampled_us")}
+
+
+def test_a_batch_that_is_refused_after_it_waited_verifies_and_says_the_same_as_one_refused_at_once(
+    make_bench: Callable[[], Bench],
+) -> None:
+    dumps = []
+    for order in ("waits", "at once"):
+        bench = make_bench()
+        g = bench.gateway
+        health = (HealthRecord(subject="agent", mono_us=S, facts=(("cpu", 0.5),)),)
+        bad = g.data(10 * S, readings=99, health=health)
+        catalogue = g.catalogue_message()
+        for message in (bad, catalogue) if order == "waits" else (catalogue, bad):
+            bench.send(message)
+        report = check(bench)
+        assert report.is_true, (report.false_rows, report.wrong_facts)
+        assert bench.rows("SELECT subject FROM health") == [("agent",)]
+        dumps.append(dump(bench))
+    assert dumps[0] == dumps[1]
+
+
+def test_a_boot_that_asks_late_moves_ahead_and_verifies(bench: Bench) -> None:
+    old = Gateway(boot_counter=9)
+    active = old.event("active", 10 * S)
+    bench.send(old.ask_message(10 * S), gateway=old)
+    bench.send(old.catalogue_message(), old.data(10 * S, 50), gateway=old)
+    bench.send(old.seal(11 * S, lane=Lane.ALARM, events=(active,)), gateway=old)
+    new = Gateway(epoch=b"epoch--2", boot_id=b"another-boot-id.", boot_counter=1)
+    health = (HealthRecord(subject="agent", mono_us=S, facts=(("cpu", 0.5),)),)
+    cleared = new.event("cleared", 20 * S, raised_by=active.id)
+    bench.send(new.data(20 * S, 20, health=health), new.seal(21 * S, lane=Lane.ALARM, events=(cleared,)), gateway=new)
+    bench.send(new.ask_message(22 * S), gateway=new)
+    assert bench.rows("SELECT value FROM latest WHERE key='well-0/ch4'") == [(21,)]
+    assert bench.rows("SELECT state FROM alarm") == [("cleared",)]
+    assert bench.rows("SELECT sum(count) FROM rollup") == [(16,)]
+    report = check(bench)
+    assert report.is_true, (report.false_rows, report.wrong_facts)
 
 
 def test_a_deleted_batch_leaves_false_rows(told: Bench) -> None:
@@ -209,6 +299,7 @@ def test_retention_keeps_what_it_cannot_prove_and_says_from_where_it_proves(benc
     assert dump(bench) == before
     report = check(bench)
     assert report.is_true, (report.false_rows, report.wrong_facts)
+    assert report.dropped > 0
     remake(bench)
     assert dump(bench) == before
     assert check(bench).is_true
@@ -235,6 +326,17 @@ def test_a_checkpoint_that_the_collector_did_not_sign_is_false(bench: Bench) -> 
     bench.store.run(lambda db: prune(db, bench.signer, START_US + DAY_US, bench.now_us))
     bench.change("UPDATE checkpoint SET envelope=zeroblob(60)")
     assert any("checkpoint" in text for text in check(bench).wrong_facts)
+
+
+def test_an_alarm_invented_beside_dropped_evidence_is_false(bench: Bench) -> None:
+    _days(bench)
+    bench.store.run(lambda db: prune(db, bench.signer, START_US + DAY_US, bench.now_us))
+    later = START_US + 3 * DAY_US
+    bench.change(
+        "INSERT INTO alarm_event SELECT gateway_no, x'00112233445566778899aabbccddeeff', alarm_id, event, ?, ?, 1"
+        " FROM alarm_event LIMIT 1", later, later,
+    )  # fmt: skip
+    assert any(item.table == "alarm_event" for item in check(bench).false_rows)
 
 
 def test_pruned_rollups_changed_afterwards_within_what_is_provable_are_found(bench: Bench) -> None:

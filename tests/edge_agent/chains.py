@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contracts.batch import Anchor, ClockState, Genesis, Lane, Origin
+from contracts.batch import AlarmEvent, Anchor, ClockState, Genesis, Lane, Origin, event_id
 from contracts.columns import encode_block
 from contracts.keys import Signer
 from edge_agent.seal import Boot, Chain, Sealed
@@ -56,4 +56,32 @@ def seal_data(chain: Chain, clock: Clock, value: int = 1) -> Sealed:
         readings=2,
         first_us=times[0],
         last_us=times[1],
+    )
+
+
+def alarm_event(number: int, *, text: str = "well") -> AlarmEvent:
+    """Returns one event of a gas point; ``number`` tells it from others."""
+    id = event_id(SIGNER.public.gateway_id, BOOT.boot_id, "well-1/ch4", b"rulehash", "active", number)
+    return AlarmEvent(
+        id=id,
+        raised_by=id,
+        boot_id=BOOT.boot_id,
+        point="well-1/ch4",
+        quantity="ch4",
+        unit="%{LEL}",
+        en=text,
+        zh="井",
+        rule_id="gas/L2",
+        rule_hash=b"rulehash",
+        rule_en="L2",
+        rule_zh="二级",
+        severity="red",
+        scheme="gas",
+        state="active",
+        cause="limit",
+        limit=50.0,
+        value=60.0,
+        code=0,
+        sampled_us=number,
+        judged_us=number,
     )

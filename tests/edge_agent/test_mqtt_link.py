@@ -124,3 +124,46 @@ def test_back_off_starts_quickly_and_is_bounded() -> None:
     assert reconnect_delay(3, least_s=0.5, most_s=10, roll=1.0) == 4.0
     assert reconnect_delay(99, least_s=0.5, most_s=10, roll=1.0) == 10.0
     assert 0 < reconnect_delay(99, least_s=0.5, most_s=10, roll=0.0) <= 1.0
+
+
+async def test_a_message_that_nobody_can_take_costs_the_session_and_not_the_link(
+    broker: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b = Talker(broker.port, "a"), Talker(broker.port, "b")
+
+    def fail(topic: str, payload: bytes) -> None:
+        b.link.on_message = lambda topic, payload: b.heard.append((topic, payload))
+        raise TypeError("a defect")
+
+    b.link.on_message = fail
+    a.link.start()
+    b.link.start()
+    await until(lambda: a.link.is_up and b.link.is_up, "both up")
+    await asyncio.sleep(0.1)
+    a.link.publish("t/x", b"one")
+    await until(lambda: b.ups == 2, "a new session")
+    assert "a defect" in caplog.text
+    await asyncio.sleep(0.1)
+    a.link.publish("t/x", b"two")
+    await until(lambda: ("t/x", b"two") in b.heard, "the next message")
+    await a.link.stop()
+    await b.link.stop()
+
+
+async def test_an_on_up_that_fails_does_not_leave_a_link_that_is_up_and_silent(
+    broker: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    talker = Talker(broker.port, "a")
+    ups = 0
+
+    def up() -> None:
+        nonlocal ups
+        ups += 1
+        if ups == 1:
+            raise TypeError("a defect")
+
+    talker.link.on_up = up
+    talker.link.start()
+    await until(lambda: ups == 2, "a second session")
+    assert talker.reasons
+    await talker.link.stop()

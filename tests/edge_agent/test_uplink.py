@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,14 +16,16 @@ from contracts.keys import Signer, Verifier
 from contracts.messages import Ask, Time
 from contracts.receipt import Receipt
 from contracts.topics import TYPES, Channel, parse, topic
+from edge_agent import uplink as uplink_module
 from edge_agent.clock import AnchorClock
 from edge_agent.delivery import Delivery
+from edge_agent.errors import SpoolError
 from edge_agent.seal import Sealed
-from edge_agent.spool import Commit, EpochRow
+from edge_agent.spool import Commit, EpochRow, Spool, StoredBatch
 from edge_agent.spool_thread import SpoolThread
 from edge_agent.uplink import Uplink
 from edge_agent.volatile import VolatileBatches
-from tests.edge_agent.chains import BOOT, SIGNER, Clock, new_chain, seal_data
+from tests.edge_agent.chains import BOOT, SIGNER, Clock, alarm_event, new_chain, seal_data
 
 GATEWAY = SIGNER.public.gateway_id
 COLLECTOR = Signer.from_seed(b"c" * 32)
@@ -269,3 +273,171 @@ async def test_a_restored_collector_is_given_everything_again(bench: Bench) -> N
     await bench.hear(restored)
     assert bench.batches()[before:] == [(Lane.DATA, 3), (Lane.DATA, 4)]
     assert [channel for channel, _ in bench.link.sent].count(Channel.ASK) == 2
+
+
+async def test_the_birth_is_retained_so_that_the_last_will_is_not_the_last_word(bench: Bench) -> None:
+    bench.link.up()
+    assert bench.link.sent[0][0] is Channel.STATUS
+    assert bench.link.retained[0]
+    assert not any(bench.link.retained[1:])
+
+
+async def test_what_happens_while_a_piece_is_read_is_not_slept_over(bench: Bench) -> None:
+    sealed = [await bench.seal() for _ in range(12)]
+    bench.delivery._window = 6 * len(sealed[0].envelope)
+    bench.link.up()
+    reading = bench.spool.run
+
+    def run(work: Callable[[Spool], Any]) -> Any:
+        # A receipt makes room while the disk answers the last question that the pump had.
+        bench.spool.run = reading  # type: ignore[method-assign]
+        bench.uplink._wake.set()
+        return reading(work)
+
+    await bench.settle()
+    before = len(bench.batches())
+    assert before < 12
+    bench.spool.run = run  # type: ignore[method-assign]
+    await bench.hear(bench.receipt(sealed[before - 3]))
+    await bench.settle()
+    assert len(bench.batches()) > before
+
+
+async def test_a_link_that_takes_no_more_is_tried_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uplink_module, "_TRY_AGAIN_S", 0.01)
+    bench.link.up()
+    await bench.settle()
+    bench.link.is_full = True
+    await bench.seal()
+    await bench.settle()
+    assert bench.batches() == []
+    bench.link.is_full = False
+    for _ in range(100):
+        await asyncio.sleep(0.01)
+        if bench.batches():
+            break
+    assert bench.batches() == [(Lane.DATA, 1)]
+
+
+async def test_a_store_that_fails_while_history_is_read_is_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uplink_module, "_TRY_AGAIN_S", 0.01)
+    for _ in range(3):
+        await bench.seal()
+    reading = bench.spool.run
+
+    async def fail(work: Callable[[Spool], Any]) -> Any:
+        raise SpoolError("no answer")
+
+    bench.spool.run = fail  # type: ignore[method-assign, assignment]
+    bench.link.up()
+    await asyncio.sleep(0.05)
+    assert bench.batches() == []
+    bench.spool.run = reading  # type: ignore[method-assign]
+    for _ in range(100):
+        await asyncio.sleep(0.01)
+        if len(bench.batches()) == 3:
+            break
+    assert len(bench.batches()) == 3
+
+
+async def test_a_defect_while_sending_does_not_end_sending(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(uplink_module, "_TRY_AGAIN_S", 0.01)
+    await bench.seal()
+    to_send = bench.delivery.to_send
+
+    def fail(lane: Lane) -> list[tuple[int, list[tuple[int, int]]]]:
+        bench.delivery.to_send = to_send  # type: ignore[method-assign]
+        raise TypeError("a defect")
+
+    bench.delivery.to_send = fail  # type: ignore[method-assign]
+    bench.link.up()
+    for _ in range(100):
+        await asyncio.sleep(0.01)
+        if bench.batches():
+            break
+    assert bench.batches() == [(Lane.DATA, 1)]
+    assert "a defect" in caplog.text
+
+
+async def test_batches_in_memory_keep_to_the_window_too(bench: Bench) -> None:
+    memory = bench.uplink._in_memory
+    for _ in range(200):
+        bench.clock.pass_s(2)
+        sealed = seal_data(bench.chain, bench.clock)
+        bench.delivery.sealed(1, Lane.DATA, bench.chain.head(Lane.DATA))
+        memory.add(1, sealed)
+    bench.delivery._window = 20 * len(sealed.envelope)
+    bench.link.up()
+    await bench.settle()
+    sent = bench.batches()
+    assert sent[0] == (Lane.DATA, 200)
+    assert 5 < len(sent) < 25
+
+
+async def test_what_a_receipt_covers_leaves_memory_and_is_never_looked_for_again(bench: Bench) -> None:
+    memory = bench.uplink._in_memory
+    for _ in range(3):
+        sealed = seal_data(bench.chain, bench.clock)
+        bench.delivery.sealed(1, Lane.DATA, bench.chain.head(Lane.DATA))
+        memory.add(1, sealed)
+    bench.link.up()
+    await bench.hear(bench.receipt(sealed))
+    assert not len(memory)
+    assert bench.delivery.waiting(1, Lane.DATA) == []
+    bench.delivery.distrust()
+    assert bench.delivery.waiting(1, Lane.DATA) == [], "nobody has them any more"
+
+
+async def test_a_digest_that_nobody_knows_any_more_releases_nothing(bench: Bench) -> None:
+    sealed = [await bench.seal() for _ in range(6)]
+    bench.link.up()
+    await bench.hear(bench.receipt(sealed[3]))
+    await bench.spool.run(lambda spool: spool.release(1, Lane.DATA, 1, 4))
+    bench.delivery.released(1, Lane.DATA, 1, 4)
+    bench.delivery.distrust()
+    await bench.hear(bench.receipt(sealed[1], serial=2))
+    assert list(bench.delivery.delivered(1, Lane.DATA)) == []
+    await bench.hear(bench.receipt(sealed[4], serial=3))
+    assert list(bench.delivery.delivered(1, Lane.DATA)) == [(1, 5)]
+
+
+async def test_a_wanted_catalogue_is_sent_although_the_store_does_not_have_it(bench: Bench) -> None:
+    bench.link.up()
+    sealed = await bench.seal()
+    before = [channel for channel, _ in bench.link.sent].count(Channel.CATALOGUE)
+    await bench.hear(bench.receipt(sealed, wanted=(b"\xca" * 32,)))
+    assert [channel for channel, _ in bench.link.sent].count(Channel.CATALOGUE) == before + 1
+
+
+async def test_an_ask_with_too_many_alarms_states_the_gravest(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    events = tuple(alarm_event(number, text=os.urandom(60).hex()) for number in range(4000))
+    bench.uplink._statement = lambda: Statement(mono_us=1, events=events)
+    bench.link.up()
+    asked = next(payload for channel, payload in bench.link.sent if channel is Channel.ASK)
+    ask = Ask.from_body(open_envelope(asked, Type.ASK, {SIGNER.key_id: Verifier(SIGNER.public)}).body)
+    assert 100 < len(ask.statement.events) < 4000
+    assert ask.statement.events == events[: len(ask.statement.events)]
+    assert "4000 alarms stand" in caplog.text
+
+
+async def test_a_damaged_batch_is_reported_and_the_others_are_sent(bench: Bench) -> None:
+    for _ in range(4):
+        await bench.seal()
+    await bench.spool.run(
+        lambda spool: spool._open.execute("UPDATE batch SET envelope=zeroblob(length(envelope)) WHERE id & 15 = 2")
+    )
+    told: list[int] = []
+
+    def damaged(epoch_no: int, batch: StoredBatch) -> None:
+        told.append(batch.seq)
+        bench.delivery.lost(epoch_no, batch.lane, batch.seq, batch.seq)
+
+    bench.uplink.on_damaged = damaged
+    bench.link.up()
+    await bench.settle()
+    assert told == [2]
+    assert sorted(bench.batches()) == [(Lane.DATA, 1), (Lane.DATA, 3), (Lane.DATA, 4)]

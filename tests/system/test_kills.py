@@ -55,7 +55,7 @@ def test_random_kills_lose_nothing_that_was_sealed(tmp_path: Path, seed: int) ->
     rig = Rig(tmp_path)
     try:
         rig.start()
-        for round in range(_ROUNDS):
+        for _round in range(_ROUNDS):
             rig.simulate("set", POINT, str(dice.choice([0.5, 3.0, 30.0, 62.0, 5.5])))
             time.sleep(dice.uniform(0.1, 1.5))
             victim = dice.choice(["agent", "collector", "both", "link"])

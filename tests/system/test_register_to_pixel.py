@@ -96,7 +96,7 @@ def test_with_the_collector_killed_between_commit_and_receipt(rig: Rig) -> None:
     rig.collector.start()
     until(rig.is_healthy, "the collector's page")
     rig.simulate("set", POINT, "5.75")
-    until(lambda: shows(rig, 5.75), "the value on the page")
+    until(lambda: shows(rig, 5.75), "the value on the page", 30.0)
     prove(rig)
 
 
@@ -107,7 +107,7 @@ def test_an_alarm_that_starts_while_the_link_is_cut_is_on_the_page_within_two_se
     time.sleep(4)
     assert not [alarm for alarm in rig.alarms() if alarm["state"] == "active"]
     rig.simulate("link", "restore")
-    until(lambda: rig.is_connected(), "the gateway's connection", 15.0, 0.02)
+    until(rig.is_connected, "the gateway's connection", 15.0, 0.02)
     connected = time.monotonic()
     until(lambda: [alarm for alarm in rig.alarms() if alarm["severity"] == "red"], "the red alarm", 5.0, 0.02)
     assert time.monotonic() - connected < 2.0

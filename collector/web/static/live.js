@@ -73,6 +73,7 @@ function reloadIfOther(structure) {
 function apply(message) {
   setNow(message.now_us);
   message.put.forEach(put);
+  document.getElementById("quarantine-section").hidden = document.getElementById("quarantine").hidden;
   const standing = new Set(message.standing);
   for (const alarm of [...document.getElementById("alarms").children]) {
     if (!standing.has(alarm.id)) alarm.remove();

@@ -53,6 +53,8 @@ def make_point(
         gateway=gateway,
         key=key,
         device=key.split("/", maxsplit=1)[0],
+        device_en=en.split(" · ", maxsplit=1)[0] if " · " in en else "",
+        device_zh=zh.split(" · ", maxsplit=1)[0] if " · " in zh else "",
         quantity=key.split("/")[1],
         unit=unit,
         unit_en=measure.en,
@@ -116,6 +118,7 @@ def make_alarm(id: str = "a1" * 16, **fields: Any) -> AlarmView:
         scheme="emergency-warning",
         state="active",
         is_source_silent=False,
+        is_unstated=False,
         cause="limit",
         limit=50.0,
         value=52.5,
@@ -254,7 +257,9 @@ class FakeCity:
                 make_point(
                     "underpass-1/ponding", "Underpass ponding", "下穿通道积水", "cm", None, now_us=now_us, code=16
                 ),
-                make_point("bridge-1/tilt/1", "Bridge pier tilt X", "桥墩倾角 X", "deg", -0.041, now_us=now_us),
+                make_point(
+                    "bridge-1/tilt/1", "Bridge 1 · pier tilt X", "1号桥 · 桥墩倾角 X", "deg", -0.041, now_us=now_us
+                ),
                 make_point(
                     "river-1/level",
                     "River level",
@@ -333,9 +338,17 @@ class FakeCity:
             self.chain_views = [_shift(chain, by) if chain.epoch[0] == "5" else chain for chain in self.chain_views]
         self.quarantine_views = [
             QuarantineView(
-                id=1, arrived_us=now_us, topic="qianshao/v1/0/x", code="signature", reason="does not fit", size=99
+                id=1,
+                arrived_us=now_us,
+                topic="qianshao/v1/0/x",
+                code="signature",
+                reason="does not fit",
+                size=99,
+                times=2,
             )
         ]
+        #: further counters, for what goes wrong in the collector itself
+        self.troubles: dict[str, float] = {}
         self.acknowledged: list[tuple[str, str, str, str]] = []
 
     def gateways(self) -> list[GatewayView]:
@@ -388,7 +401,7 @@ class FakeCity:
         return self.quarantine_views[:limit]
 
     def counters(self) -> dict[str, float]:
-        return {"batches_total": 1204.0, "readings_total": 48_160.0, "queue.depth": 0.0}
+        return {"batches_total": 1204.0, "readings_total": 48_160.0, "queue.depth": 0.0} | self.troubles
 
     def acknowledge(self, alarm_id: str, by: str, note: str, source: str) -> AlarmView | None:
         for number, alarm in enumerate(self.alarm_views):

@@ -1,0 +1,116 @@
+"""What goes into a batch, and what happens when it does not fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from contracts.batch import HealthRecord, Note, Statement
+from contracts.errors import TooLargeError
+from edge_agent.collect import CAP, Collector
+from edge_agent.compile import compile_site
+from edge_agent.judge import Judge
+from edge_agent.keeper import Content
+from edge_agent.plan import Plan
+from edge_agent.sealer import Sealer, parted, seal_interval_s
+from tests.edge_agent.chains import alarm_event
+from tests.edge_agent.running_agent import site
+from tests.edge_agent.site_files import write_site
+
+HEALTH = tuple(HealthRecord(subject=f"device/{n}", mono_us=1, facts=(("n", n),)) for n in range(4))
+NOTES = (Note(mono_us=1, kind="test", text="x"), Note(mono_us=2, kind="test", text="y"))
+STATEMENT = Statement(mono_us=1, events=tuple(alarm_event(number) for number in range(8)))
+
+
+def _plan(folder: Path) -> Plan:
+    return compile_site(write_site(folder, site({"a": 1001}))).plan
+
+
+class Keeper:
+    """Seals what is small enough."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.sealed: list[Content] = []
+        self.catalogues: list[bytes] = []
+
+    def seal_data(self, content: Content) -> None:
+        size = len(content.blocks) + len(content.health) + len(content.notes)
+        size += 0 if content.statement is None else len(content.statement.events)
+        if size > self.most:
+            raise TooLargeError("too large")
+        self.sealed.append(content)
+
+    def keep_catalogue(self, hash: bytes, envelope: bytes) -> None:
+        self.catalogues.append(hash)
+
+
+def _sealer(plan: Plan, keeper: Keeper) -> Sealer:
+    judge = Judge("g-abcdefghijkl", bytes(16), plan.points, plan.blocks, lambda: 0)
+    judge.begin()
+    sealer = Sealer(
+        judge=judge,
+        columns=Collector(plan.blocks, plan.points),
+        plan=lambda: plan,
+        catalogue=lambda: (b"\xca" * 32, b"envelope"),
+        health=lambda: HEALTH,
+    )
+    sealer.keeper = keeper  # type: ignore[assignment]
+    return sealer
+
+
+async def test_readings_are_not_lost_because_of_what_travels_with_them(tmp_path: Path) -> None:
+    plan, keeper = _plan(tmp_path), Keeper(3)
+    sealer = _sealer(plan, keeper)
+    width = len(plan.blocks[0].points)
+    sealer._columns.add(0, 1_000, (1,) * width, None)
+    sealer._judge.statement = lambda now_us: STATEMENT  # type: ignore[method-assign]
+    sealer.note("test", "x")
+    sealer.seal_data()
+    assert sum(content.readings for content in keeper.sealed) == width
+    assert sealer.readings_lost == 0
+    assert sum((content.health for content in keeper.sealed), ()) == HEALTH
+    stated = [content.statement for content in keeper.sealed if content.statement is not None]
+    assert [len(statement.events) for statement in stated] == [2], "the gravest that fit"
+    assert sum(len(content.notes) for content in keeper.sealed) == 1
+
+
+async def test_what_cannot_be_sealed_at_all_is_counted(tmp_path: Path) -> None:
+    plan, keeper = _plan(tmp_path), Keeper(0)
+    sealer = _sealer(plan, keeper)
+    width = len(plan.blocks[0].points)
+    sealer._columns.add(0, 1_000, (1,) * width, None)
+    sealer.seal_data()
+    assert sealer.readings_lost == width
+
+
+def test_parts_have_everything_once() -> None:
+    content = Content(sealed_us=5, blocks=[b"raw"], readings=3, statement=STATEMENT, health=HEALTH, notes=NOTES)
+    parts = parted(content)
+    assert [part.readings for part in parts] == [3, 0, 0, 0]
+    assert [bool(part.statement) for part in parts] == [False, True, False, False]
+    assert parted(Content(sealed_us=5, blocks=[b"raw"], readings=3)) == []
+    assert [part.health for part in parted(Content(sealed_us=5, health=HEALTH))] == [HEALTH[:2], HEALTH[2:]]
+    assert [part.notes for part in parted(Content(sealed_us=5, notes=NOTES))] == [NOTES[:1], NOTES[1:]]
+
+
+def test_a_long_seal_interval_does_not_overflow_what_a_fast_block_may_hold(tmp_path: Path) -> None:
+    plan = _plan(tmp_path)
+    metered = replace(plan, uplink=replace(plan.uplink, seal_interval_s=3600.0))
+    rows = seal_interval_s(metered) / (metered.blocks[0].interval_ms / 1000)
+    assert rows <= CAP / 2
+    assert seal_interval_s(plan) == plan.uplink.seal_interval_s
+
+
+async def test_a_new_store_gets_catalogue_and_alarm_state_again(tmp_path: Path) -> None:
+    keeper = Keeper(100)
+    sealer = _sealer(_plan(tmp_path), keeper)
+    sealer.seal_data()
+    sealer.seal_data()
+    assert len(keeper.catalogues) == 1
+    sealer._judge.state_bytes()
+    sealer.store_is_new("gone")
+    sealer.seal_data()
+    assert len(keeper.catalogues) == 2
+    assert sealer._judge.is_changed
+    assert any(note.text == "gone" for content in keeper.sealed for note in content.notes)
