@@ -19,11 +19,10 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
+import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-
-from edge_agent.paho_client import paho
 
 _LOG = logging.getLogger(__name__)
 #: X509_V_FLAG / OpenSSL's NO_CHECK_TIME: the pinned chain is checked, its dates are not

@@ -23,6 +23,8 @@ from edge_agent.plan import Plan
 _LOG = logging.getLogger(__name__)
 #: health and the statement of active alarms travel this often (seconds)
 HEALTH_EVERY_S = 60.0
+#: silent points are looked for this often (seconds), whatever the seal interval is
+_SILENCE_EVERY_S = 2.0
 #: events of one tick share a seal; no more than 50 alarm seals a second
 _ALARM_SEAL_GAP_S = 0.02
 #: readings in one batch; at eight bytes each it stays under the envelope's limit
@@ -89,15 +91,17 @@ class Sealer:
         """Seals until it is cancelled."""
         loop = asyncio.get_running_loop()
         self.seal_alarms()
-        next_s = loop.time()
+        next_s = loop.time() + seal_interval_s(self._plan())
         while True:
-            next_s = max(next_s + seal_interval_s(self._plan()), loop.time())
-            await asyncio.sleep(next_s - loop.time())
+            # Silence is looked for more often than a metered link is sealed for.
+            await asyncio.sleep(max(0.0, min(next_s - loop.time(), _SILENCE_EVERY_S)))
             try:
                 events = self._judge.check_silence(monotonic_us())
                 if events:
                     self.take_events(events)
-                self.seal_data()
+                if loop.time() >= next_s:
+                    next_s = max(next_s + seal_interval_s(self._plan()), loop.time())
+                    self.seal_data()
             except Exception:
                 # The outermost loop of sealing: a defect in one step must not end it unseen.
                 _LOG.exception("a step of sealing failed; the next one comes")
@@ -164,7 +168,7 @@ class Sealer:
 
     def note(self, kind: str, text: str) -> None:
         """Puts a line into the next data batch."""
-        self._notes.append(Note(mono_us=monotonic_us(), kind=kind, text=text[:1000]))
+        self._notes.append(Note(mono_us=monotonic_us(), kind=kind, text=text.encode()[:1000].decode(errors="ignore")))
         del self._notes[:-_MOST_NOTES]
 
 

@@ -244,3 +244,29 @@ def test_without_scripts_the_page_is_readable_and_acknowledges(browser: Browser,
     entry.get_by_role("button", name="Acknowledge").click()
     expect(entry).to_contain_text("acknowledged by Li")
     context.close()
+
+
+def test_a_gateway_that_goes_quiet_turns_silent_by_itself(page: Page, site: Site) -> None:
+    card = page.locator(f'[id="g:{GATEWAY}"]')
+    site.city.gateway_views = [make_gateway(silent_for_s=0.5, silent_after_s=3.0)]
+    site.city.now_us = wall_us()
+    site.tell((GATEWAY, "main-1/pressure"))
+    expect(card.locator(".if-heard")).to_be_visible()
+    expect(card.locator(".if-heard")).to_have_text("live")
+    site.city.gateway_views = [make_gateway(silent_for_s=0.5, silent_after_s=3.0)]
+    # nothing is told from here on that calls it silent: the page counts
+    expect(card.locator(".if-silent")).to_be_visible(timeout=8000)
+    expect(card.locator(".quiet-for")).to_contain_text(" s")
+
+
+def test_the_quarantine_appears_with_its_reason(page: Page, site: Site) -> None:
+    section = page.locator("#quarantine-section")
+    expect(section).to_be_hidden()
+    site.city.troubles = {"quarantined": 2.0}
+    site.tell((GATEWAY, "main-1/pressure"))
+    expect(section).to_be_visible()
+    expect(section).to_contain_text("does not fit")
+    site.city.troubles = {"broker_connected": 0.0}
+    site.tell((GATEWAY, "main-1/pressure"))
+    expect(section).to_be_hidden()
+    expect(page.locator("#trouble")).to_contain_text("no broker")

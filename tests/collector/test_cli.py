@@ -144,7 +144,8 @@ def test_a_used_port_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
         ("[http]\nhost = '0.0.0.0'", ["http.host"]),
         ("[broker]\nkind = 'kafka'", ["broker.kind"]),
         ("[retention]\ndays = -1", ["retention.days"]),
-        ("[x]", ["x"]),
+        ("[x]", ["x: there is no such key; there are http, broker, retention"]),
+        ("[http]\nprt = 1", ["http.prt: there is no such key; there are host, port, names"]),
         ("[http\n", ["line 1"]),
     ],
 )
@@ -184,3 +185,40 @@ def test_a_registration_under_another_name_is_refused(tmp_path: Path, capsys: py
     (tmp_path / "gateways" / f"{g.id}.toml").rename(tmp_path / "gateways" / "g-aaaaaaaaaaaa.toml")
     assert run("gateways", "--data", tmp_path) == 2
     assert g.id in capsys.readouterr().err
+
+
+def test_a_registration_that_cannot_be_written_names_the_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("init", "--data", tmp_path)
+    key = tmp_path / "key"
+    key.write_text(Gateway().signer.public.line())
+    (tmp_path / "gateways").rmdir()
+    (tmp_path / "gateways").write_text("in the way")
+    assert run("add-gateway", key, "--data", tmp_path) == 1
+    assert f"{tmp_path}/gateways/g-" in capsys.readouterr().err
+
+
+def test_a_wrong_registration_is_said_once_and_keeps_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_signer(tmp_path, create=True)
+    g, now = Gateway(), [0.0]
+    add_gateway(tmp_path, g.signer.public.line(), "test")
+    registry = Registry(tmp_path, now=lambda: now[0])
+    registry.load()
+    wrong = tmp_path / "gateways" / "g-aaaaaaaaaaaa.toml"
+    wrong.write_text('key = "x"')
+    for _ in range(3):
+        now[0] += LOOK_AGAIN_S
+        assert registry.keys("g-bbbbbbbbbbbb") is None
+    assert [str(wrong) in record.getMessage() for record in caplog.records] == [True]
+    assert registry.keys(g.id) is not None
+
+
+def test_a_text_in_a_fact_is_named_and_no_traceback(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    g = bench.gateway
+    bench.send(g.catalogue_message(), g.data(10 * S))
+    bench.change("UPDATE boot SET rank='x'")
+    assert run("verify", "--data", bench.data) == 1
+    assert "boot, no 1: rank: the table says 'x'" in capsys.readouterr().out

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.ingest import (
+    MAX_TIME_US,
     Accepted,
     Asked,
     CatalogueArrived,
@@ -16,7 +17,7 @@ from collector.ingest import (
     decode_columns,
     judge_message,
 )
-from contracts.batch import Lane
+from contracts.batch import ClockState, HealthRecord, Lane, Statement
 from contracts.envelope import Type, seal
 from contracts.errors import PayloadError
 from contracts.fields import pack
@@ -129,4 +130,41 @@ def test_a_wrong_count_of_readings_is_refused() -> None:
     verdict = judge(*Gateway().data(10 * S, readings=99))
     assert isinstance(verdict, Accepted)
     with pytest.raises(PayloadError, match="readings"):
+        decode_columns(verdict.batch, G.catalogue)
+
+
+LATE = MAX_TIME_US + 1
+
+
+def _in_bounds() -> Gateway:
+    return Gateway(clock=ClockState.UNSET)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        _in_bounds().seal(LATE),
+        _in_bounds().seal(S, lane=Lane.ALARM, events=(G.event("active", LATE),)),
+        _in_bounds().seal(S, lane=Lane.ALARM, events=(G.event("active", S, sampled_us=LATE),)),
+        _in_bounds().seal(S, statement=Statement(mono_us=S, events=(G.event("active", LATE),))),
+        _in_bounds().seal(S, health=(HealthRecord(subject="agent", mono_us=(1 << 63) - 1, facts=()),)),
+        Gateway(offset_us=LATE).seal(S),
+    ],
+)
+def test_times_that_no_clock_will_ever_show_are_refused(message: tuple[str, bytes]) -> None:
+    verdict = judge(*message)
+    assert isinstance(verdict, Refused)
+    assert "no time" in verdict.reason
+
+
+def test_an_ask_at_such_a_time_is_quarantined() -> None:
+    assert isinstance(judge(*Gateway(clock=ClockState.UNSET).ask_message(LATE)), Quarantined)
+    assert isinstance(judge(*G.ask_message(S, (G.event("active", LATE),))), Quarantined)
+
+
+def test_samples_at_such_a_time_are_refused() -> None:
+    message = Gateway().seal(S, times=[S, LATE], values=[[1, 2], [1, 2], [1, 2], [1.0, 2.0]])
+    verdict = judge(*message)
+    assert isinstance(verdict, Accepted)
+    with pytest.raises(PayloadError, match="at a time"):
         decode_columns(verdict.batch, G.catalogue)

@@ -8,7 +8,7 @@ import pytest
 
 from collector.database import FILE_NAME
 from collector.queries import SqliteQueries
-from contracts.batch import ClockState, Head, HealthRecord, Lane, Parent
+from contracts.batch import ClockState, Head, HealthRecord, Lane, LossRecord, Parent
 from contracts.quality import GOOD, NO_REPLY
 from tests.collector.conftest import Bench
 from tests.collector.gateways import START_US, Gateway
@@ -220,3 +220,42 @@ def test_a_point_of_an_unset_clock_is_shown_by_arrival(bench: Bench, queries: Sq
     bench.send(g.catalogue_message(), g.data(100 * S), at_us=100 * S + 10_000, gateway=g)
     at(bench, 101 * S)
     assert queries.points()[0].quality == "good"
+
+
+def test_a_point_is_told_with_the_name_of_its_device(bench: Bench, queries: SqliteQueries) -> None:
+    g = bench.gateway
+    bench.send(g.catalogue_message())
+    point = queries.points()[0]
+    assert (point.device, point.device_en, point.device_zh) == ("well", "Well", "井")
+
+
+def test_an_alarm_that_the_gateway_states_no_more_says_so(bench: Bench, queries: SqliteQueries) -> None:
+    g = bench.gateway
+    lost, kept = g.event("active", 50 * S), g.event("active", 60 * S, rule_id="other")
+    bench.send(g.seal(61 * S, lane=Lane.ALARM, events=(lost, kept)), at_us=61 * S)
+    assert [item.is_unstated for item in queries.alarms()] == [False, False]
+    bench.send(g.ask_message(70 * S, (kept,)), at_us=70 * S)
+    assert {item.id: item.is_unstated for item in queries.alarms()} == {lost.id.hex(): True, kept.id.hex(): False}
+    later = g.event("active", 80 * S)
+    bench.send(g.seal(81 * S, lane=Lane.ALARM, events=(later,)), at_us=81 * S)
+    alarm = queries.alarm(later.id.hex())
+    assert alarm is not None
+    assert not alarm.is_unstated
+
+
+def test_in_a_flood_the_gravest_alarms_stay(bench: Bench, queries: SqliteQueries) -> None:
+    g = bench.gateway
+    events = [g.event("active", n * S, severity="red" if n == 1 else "info") for n in range(1, 6)]
+    bench.send(g.seal(10 * S, lane=Lane.ALARM, events=tuple(events)), at_us=10 * S)
+    assert [item.severity for item in queries.alarms(limit=2)] == ["red", "info"]
+    assert [item.severity for item in queries.alarms(standing_only=False, limit=2)] == ["info", "info"]
+
+
+def test_losses_of_any_size_can_be_counted(bench: Bench, queries: SqliteQueries) -> None:
+    g = bench.gateway
+    losses = tuple(
+        LossRecord(epoch=g.epoch, lane=Lane.DATA, first=n, last=n, digest=b"d" * 32, readings=1 << 62, cause="quota")
+        for n in range(50, 56)
+    )
+    bench.send(g.seal(10 * S, losses=losses))
+    assert queries.counters()["lost_readings"] > 1e18

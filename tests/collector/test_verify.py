@@ -97,7 +97,6 @@ def test_a_changed_projection_is_named_with_both_values(
     [
         ("UPDATE evidence SET readings=readings+1 WHERE id=2", "another batch"),
         ("UPDATE evidence SET seq=77 WHERE id=2", "seq: 77, signed: 2"),
-        ("UPDATE evidence SET epoch_no=99 WHERE id=2", "epoch"),
         ("UPDATE evidence SET gateway_no=99 WHERE id=2", "epoch"),
         ("UPDATE evidence SET lane=0 WHERE id=2", "signature"),
         ("UPDATE evidence SET digest=zeroblob(32) WHERE id=2", "another batch"),
@@ -116,6 +115,13 @@ def test_changed_evidence_is_named_with_its_points_and_time_span(told: Bench, sq
     assert (item.first_us, item.last_us) == (START_US + 39 * S, START_US + 40 * S)
     assert not report.false_rows, [str(row) for row in report.false_rows]
     assert report.shadowed > 0
+
+
+def test_evidence_under_an_epoch_that_nobody_has_is_named(told: Bench) -> None:
+    told.change("UPDATE evidence SET epoch_no=99 WHERE id=2")
+    report = check(told)
+    assert [(item.evidence_id, len(item.points)) for item in report.damaged] == [(2, 4)]
+    assert {item.table for item in report.false_rows} == {"chain"}
 
 
 def test_one_flipped_bit_of_evidence_is_found(told: Bench) -> None:

@@ -391,3 +391,65 @@ async def test_events_end_when_the_collector_stops(web: Web) -> None:
 def test_nothing_in_the_static_folder_asks_elsewhere() -> None:
     for path in [*STATIC.glob("*.js"), *STATIC.glob("*.css")]:
         assert not re.search(r"https?://", path.read_text()), path.name
+
+
+async def test_every_problem_is_a_sentence_as_the_description_says(web: Web) -> None:
+    cases = [
+        await web.client.get("/api/v1/alarms?limit=0"),
+        await web.client.get("/api/v1/alarms?limit=x&standing=maybe"),
+        await web.client.get("/api/v1/trend"),
+        await web.client.get("/api/v1/trend?gateway=a&key=b&start_us=5&end_us=1"),
+        await web.client.get("/api/v1/points/x"),
+        await web.client.get("/api/v1/alarms/none"),
+        await web.client.post(f"/api/v1/alarms/{'a1' * 16}/acknowledge", json={}),
+        await web.client.post(f"/api/v1/alarms/{'a1' * 16}/acknowledge", content=b"x"),
+        await web.client.post(f"/alarms/{'a1' * 16}/acknowledge", data={"by": ""}),
+    ]
+    for answer in cases:
+        assert answer.status_code in (404, 422)
+        assert isinstance(answer.json()["detail"], str)
+    assert "limit: " in cases[1].json()["detail"]
+    assert "standing: " in cases[1].json()["detail"]
+    described = (await web.client.get("/api/v1/openapi.json")).json()
+    for operations in described["paths"].values():
+        for operation in operations.values():
+            for status, response in operation["responses"].items():
+                if status in ("404", "422", "503"):
+                    schema = response["content"]["application/json"]["schema"]
+                    assert schema == {"$ref": "#/components/schemas/Problem"}
+
+
+@pytest.mark.parametrize("name", ['"a\\u0000b"', '"\\u202ebob"', '"\\ud800"', '"a\\nb"'])
+async def test_a_name_that_does_not_show_what_it_is_is_refused(web: Web, name: str) -> None:
+    path = f"/api/v1/alarms/{'a1' * 16}/acknowledge"
+    answer = await web.client.post(path, content=f'{{"by": {name}}}', headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    said = {"by": "a\u202eb"}
+    assert (await web.client.post(f"/alarms/{'a1' * 16}/acknowledge", data=said)).status_code == 422
+    assert web.city.acknowledged == []
+
+
+async def test_a_store_that_takes_nothing_is_said_on_the_page_and_to_whoever_watches(web: Web) -> None:
+    assert 'id="trouble" class="notice trouble" role="alert" hidden' in await _page(web)
+    web.city.troubles = {"ingest_failing": 1.0, "broker_connected": 0.0}
+    answer = await web.client.get("/healthz")
+    assert answer.status_code == 503
+    assert "takes no commit" in answer.json()["detail"]
+    html = await _page(web, lang="en")
+    assert "The collector's store takes no commit." in html.replace("&#39;", "'")
+    assert "The collector has no broker." in html
+
+
+async def test_the_quarantine_is_shown_when_there_is_something_in_it(web: Web) -> None:
+    assert 'aria-labelledby="quarantine-title" hidden' in await _page(web)
+    web.city.troubles = {"quarantined": 2.0}
+    html = await _page(web, lang="en")
+    assert 'aria-labelledby="quarantine-title" hidden' not in html
+    assert "does not fit" in html
+
+
+async def test_points_stand_under_the_name_of_their_device_without_repeating_it(web: Web) -> None:
+    html = await _page(web, lang="en")
+    assert "Bridge 1 <small><code>bridge-1</code></small>" in html
+    assert ">pier tilt X</a>" in html
+    assert ">Gas well 1 methane</a>" in html  # its device has no name

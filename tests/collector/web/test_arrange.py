@@ -101,3 +101,25 @@ def test_trend_figures_never_make_up_a_number() -> None:
     assert (arrange.trend_figures(minutes).low, arrange.trend_figures(minutes).high) == (1.0, 6.0)
     nothing = arrange.trend_figures(replace(trend, values=(None,) * 4))
     assert (nothing.low, nothing.high, nothing.last, nothing.last_us) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "short"),
+    [
+        ("Gas valve well 1 · gas concentration", "Gas valve well 1", "gas concentration"),
+        ("1号燃气阀井 · 气体浓度", "1号燃气阀井", "气体浓度"),
+        ("Gas valve well 1 · gas", "Gas valve well 2", "Gas valve well 1 · gas"),
+        ("Gas valve well 1 · gas", "", "Gas valve well 1 · gas"),
+        ("Well · ", "Well", "Well · "),
+        ("Well", "Well", "Well"),
+        (" · x", "", " · x"),
+    ],
+)
+def test_a_point_drops_the_name_of_its_device_and_nothing_else(name: str, device: str, short: str) -> None:
+    assert arrange.short_name(name, device) == short
+
+
+def test_trouble_is_what_a_counter_says_and_nothing_made_up() -> None:
+    assert arrange.Trouble.read({}) == arrange.Trouble()
+    assert arrange.Trouble.read({"ingest_failing": 1.0, "broker_connected": 1.0}).is_store_failing
+    assert arrange.Trouble.read({"broker_connected": 0.0}).is_broker_gone

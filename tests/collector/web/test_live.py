@@ -201,3 +201,17 @@ async def test_a_source_that_fails_is_not_hidden() -> None:
     with pytest.raises(OSError, match="the bus is gone"):
         async for _ in events:
             pass
+
+
+def test_trouble_and_quarantine_are_told_when_they_begin_and_end() -> None:
+    city = FakeCity()
+    page = _page(city)
+    page.everything()
+    city.troubles = {"ingest_failing": 1.0, "quarantined": 2.0}
+    told = {item["id"]: item["html"] for item in json.loads(_changes(page))["put"]}
+    assert "takes no commit" in told["trouble"]
+    assert "does not fit" in told["quarantine"]
+    assert " hidden" not in told["trouble"] + told["quarantine"]
+    city.troubles = {}
+    told = {item["id"]: item["html"] for item in json.loads(_changes(page))["put"]}
+    assert told["trouble"].count(" hidden") == told["quarantine"].count(" hidden") == 1

@@ -55,3 +55,18 @@ def test_acknowledgements_that_are_refused(content: dict[str, Any]) -> None:
 
 def test_a_name_is_trimmed() -> None:
     assert models.Acknowledgement.model_validate({"by": " 李明 "}).by == "李明"
+
+
+@pytest.mark.parametrize(
+    ("text", "is_right"),
+    [
+        ("王芳", True),
+        ("O'Brien <b>", True),
+        ("a\x00b", False),
+        ("a\nb", False),
+        ("\u202eabc", False),
+        ("\ud800", False),
+    ],
+)
+def test_names_show_what_they_are(text: str, is_right: bool) -> None:
+    assert models.is_readable(text) is is_right

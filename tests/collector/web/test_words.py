@@ -59,3 +59,9 @@ def test_every_state_that_the_contracts_name_has_a_word() -> None:
 def test_a_word_of_a_newer_gateway_is_shown_as_it_is() -> None:
     assert words.word("zh", words.CAUSE, "limit") == "越限"
     assert words.word("zh", words.CAUSE, "gnomes") == "gnomes"
+
+
+@pytest.mark.parametrize("us", [1 << 62, -(1 << 62)])
+def test_a_time_of_no_calendar_is_a_dash(us: int) -> None:
+    assert words.moment(us, UTC) is None
+    assert words.time_words(us, UTC) == "–"
