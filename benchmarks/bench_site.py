@@ -10,7 +10,8 @@ REGISTERS = 20
 ALARM_VALUE = 5000
 #: the point whose register the alarm benchmark writes to
 ALARM_POINT = 7
-_HERE = Path(__file__).resolve().parent
+PROFILES = Path(__file__).resolve().parent / "profiles"
+_RULES = PROFILES.parent / "rules"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +43,7 @@ def site_text(load: Load, *, state_dir: Path, bank_port: int, broker_port: int, 
         collector_key: a key line.
     """
     parts = [
-        f'profile_dirs = ["{_HERE / "profiles"}"]\nrule_dirs = ["{_HERE / "rules"}"]\n',
+        f'profile_dirs = ["{PROFILES}"]\nrule_dirs = ["{_RULES}"]\n',
         f'[gateway]\nname = {{ en = "Benchmark", zh = "基准测试" }}\nstate_dir = "{state_dir}"\n',
         "[spool]\nquota_mb = 256\nreserve_mb = 16\nretention_days = 1\n",
     ]

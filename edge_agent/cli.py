@@ -31,6 +31,7 @@ _COMMANDS = {
     "alarm": ("alarms", "reset a latched alarm / 复位报警"),
     "key": ("key", "this gateway's public key; made where there is none / 网关公钥"),
     "spool": ("spool", "what is sealed and kept here / 本机已签名数据"),
+    "bench": ("bench", "what the agent costs on this machine and disk / 本机性能测试"),
 }
 
 
@@ -86,7 +87,18 @@ def make_parser() -> argparse.ArgumentParser:
     reset.add_argument("--by", required=True, metavar="NAME", help="the person who resets it")
     _add_place(reset)
     _add_spool(made["spool"])
+    _add_bench(made["bench"])
     return parser
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--devices", type=int, choices=range(1, 201), default=10, metavar="N", help="1 to 200; default 10"
+    )
+    parser.add_argument("--interval", type=float, default=1.0, metavar="S", help="seconds between polls; default 1")
+    parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="length of the window; default 20")
+    parser.add_argument("--dir", type=Path, metavar="DIR", help="on the disk to be measured; default: temporary files")
+    _add_json(parser)
 
 
 def _add_spool(parser: argparse.ArgumentParser) -> None:

@@ -375,13 +375,16 @@ class Delivery:
 
     def to_send(self, lane: Lane) -> list[tuple[int, list[tuple[int, int]]]]:
         """Returns per epoch, oldest first, the seq ranges of a lane that wait and are not in flight."""
+        flying: dict[int, list[int]] = {}
+        for epoch_no, its_lane, seq in self._in_flight:
+            if its_lane is lane:
+                flying.setdefault(epoch_no, []).append(seq)
         found = []
         rows = sorted((self._rows[key[0]] for key in self._open if key[1] is lane), key=lambda row: row.age_key)
         for row in rows:
-            flying = [key[2] for key in self._in_flight if key[0] == row.no and key[1] is lane]
             settled = self._lanes[row.no, lane].settled
-            if flying:
-                settled = Ranges([*settled, *((seq, seq) for seq in flying)])
+            if row.no in flying:
+                settled = Ranges([*settled, *((seq, seq) for seq in flying[row.no])])
             ranges = list(settled.missing(self._lanes[row.no, lane].head.seq))
             if ranges:
                 found.append((row.no, ranges))

@@ -12,6 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edge_agent.control import ask
+from edge_agent.errors import ControlError
+from edge_agent.state_dir import CONTROL
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -86,8 +90,12 @@ class RunningAgent:
         )
 
     def status(self) -> dict[str, Any]:
-        done = self.command("status", "--json")
-        return json.loads(done.stdout) if done.returncode == 0 else {}
+        """Returns what ``edge-agent status`` shows; empty while nobody answers."""
+        try:
+            found: dict[str, Any] = ask(self.state_dir / CONTROL, "status", timeout_s=2.0)
+            return found
+        except ControlError:
+            return {}
 
     def said(self) -> str:
         return self.log.read_text()

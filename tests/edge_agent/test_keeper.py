@@ -427,8 +427,9 @@ async def test_an_alarm_goes_only_when_no_data_are_left_and_with_a_record(bench:
 
 
 async def test_alarms_stay_while_only_the_reserve_is_touched(bench: Bench) -> None:
-    bench.keeper.seal_alarms([bench.event(1)])
-    bench.seal()
+    for number in range(40):
+        bench.keeper.seal_alarms([bench.event(number)])
+    _big(bench)
     await bench.calm()
     bench.keeper.room._quota = bench.store.used_bytes + 50_000
     bench.keeper.room._reserve = bench.keeper.room._quota
@@ -436,7 +437,20 @@ async def test_alarms_stay_while_only_the_reserve_is_touched(bench: Bench) -> No
         _big(bench)
         await bench.calm()
     assert bench.keeper.counts["lost_batches"] > 0
-    assert bench.store.spool.read(1, Lane.ALARM, [(1, 1)], limit_bytes=1)
+    assert not len(bench.store.spool.inventory().lanes[1, Lane.ALARM].lost)
+
+
+async def test_a_range_whose_records_cost_what_it_frees_is_left_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(10):
+        _big(bench)
+    await bench.calm()
+    monkeypatch.setattr(bench.store.spool, "carried", lambda gone: [gone] * 1000)
+    bench.keeper.room._quota = bench.store.used_bytes - 10_000
+    _big(bench)
+    await bench.calm()
+    assert bench.keeper.counts["lost_batches"] == 0
 
 
 async def test_a_loss_record_outlives_the_batch_that_carried_it(bench: Bench) -> None:

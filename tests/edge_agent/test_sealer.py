@@ -69,7 +69,7 @@ async def test_readings_are_not_lost_because_of_what_travels_with_them(tmp_path:
     sealer.seal_data()
     assert sum(content.readings for content in keeper.sealed) == width
     assert sealer.readings_lost == 0
-    assert sum((content.health for content in keeper.sealed), ()) == HEALTH
+    assert [record for content in keeper.sealed for record in content.health] == list(HEALTH)
     stated = [content.statement for content in keeper.sealed if content.statement is not None]
     assert [len(statement.events) for statement in stated] == [2], "the gravest that fit"
     assert sum(len(content.notes) for content in keeper.sealed) == 1

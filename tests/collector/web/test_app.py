@@ -435,7 +435,7 @@ async def test_a_store_that_takes_nothing_is_said_on_the_page_and_to_whoever_wat
     answer = await web.client.get("/healthz")
     assert answer.status_code == 503
     assert "takes no commit" in answer.json()["detail"]
-    html = await _page(web, lang="en")
+    html = await _page(web)
     assert "The collector's store takes no commit." in html.replace("&#39;", "'")
     assert "The collector has no broker." in html
 
@@ -443,13 +443,13 @@ async def test_a_store_that_takes_nothing_is_said_on_the_page_and_to_whoever_wat
 async def test_the_quarantine_is_shown_when_there_is_something_in_it(web: Web) -> None:
     assert 'aria-labelledby="quarantine-title" hidden' in await _page(web)
     web.city.troubles = {"quarantined": 2.0}
-    html = await _page(web, lang="en")
+    html = await _page(web)
     assert 'aria-labelledby="quarantine-title" hidden' not in html
     assert "does not fit" in html
 
 
 async def test_points_stand_under_the_name_of_their_device_without_repeating_it(web: Web) -> None:
-    html = await _page(web, lang="en")
+    html = await _page(web)
     assert "Bridge 1 <small><code>bridge-1</code></small>" in html
     assert ">pier tilt X</a>" in html
     assert ">Gas well 1 methane</a>" in html  # its device has no name
