@@ -117,22 +117,33 @@ async def back_to_back(settings: LineSettings, seconds: float) -> list[ReadResul
         await line.close()
 
 
-async def polled(plan: Plan, settings: LineSettings, *, settle_s: float, seconds: float) -> dict[str, int]:
-    """Polls by plan; returns for each device the good rows after settling."""
+async def beside_a_dead_one(plan: Plan, bus: Bus, *, settle_s: float, seconds: float) -> tuple[float, float]:
+    """Polls by plan, lets one device die, and returns the live devices' good rows before and after.
+
+    Both in parts of what the grid asks for; the time after begins with the death.
+    """
     good: Counter[str] = Counter()
-    begin = time.monotonic() + settle_s
 
     def take(block: int, sampled_us: int, row: Row, codes: Codes, replied_us: int) -> None:
-        if time.monotonic() >= begin and (codes is None or set(codes) == {GOOD}):
+        if codes is None:
             good[plan.devices[plan.blocks[block].device].id] += 1
 
-    line = SerialLine(settings)
-    poller = Poller(port_id="line", port=line, devices=plan.devices, blocks=blocks_of_port(plan, 0), sink=take)
+    poller = Poller(
+        port_id="line", port=SerialLine(bus.settings), devices=plan.devices, blocks=blocks_of_port(plan, 0), sink=take
+    )
     task = asyncio.create_task(poller.run())
-    await asyncio.sleep(settle_s + seconds)
+    shares = []
+    for span_s in (settle_s, seconds):
+        begin = time.monotonic()
+        good.clear()
+        await asyncio.sleep(span_s)
+        asked = (time.monotonic() - begin) * 1000 / plan.blocks[0].interval_ms
+        shares.append(sum(count for id, count in good.items() if id != DEAD) / (DEVICES - 1) / asked)
+        if len(shares) == 1:
+            await asyncio.to_thread(bus.say, "fault", DEAD, "dead")
     poller.stop()
     await task
-    return dict(good)
+    return shares[0], shares[1]
 
 
 def measure(folder: Path, baud: int, *, seconds: float) -> Result:
@@ -144,18 +155,15 @@ def measure(folder: Path, baud: int, *, seconds: float) -> Result:
         took = middle((after - before) / 1e6 for before, after in pairwise(starts))
         assert took is not None
         gaps = bus.short_gaps()
-        interval_s = took * DEVICES * _SLACK
-        plan = compile_site(bus.site(max(0.1, interval_s))).plan
-        interval_s = plan.blocks[0].interval_ms / 1000
-        asyncio.run(polled(plan, bus.settings, settle_s=1, seconds=1))
-        bus.say("fault", DEAD, "dead")
-        good = asyncio.run(polled(plan, bus.settings, settle_s=10, seconds=max(seconds, 10 * interval_s)))
-    live = [count for id, count in good.items() if id != DEAD]
-    share = sum(live) / (DEVICES - 1) / (max(seconds, 10 * interval_s) / interval_s)
+        plan = compile_site(bus.site(max(0.1, took * DEVICES * _SLACK))).plan
+        before, after = asyncio.run(beside_a_dead_one(plan, bus, settle_s=seconds, seconds=3 * seconds))
     least = least_s(bus.settings)
     return Result(
         title=f"Serial line, {baud} baud 8N1, reads of {REGISTERS} registers",
-        method=f"{len(results)} reads in {seconds:g} s; then {DEVICES} devices every {interval_s:.2f} s, one dead",
+        method=(
+            f"{len(results)} reads in {seconds:g} s; then {DEVICES} devices every {plan.blocks[0].interval_ms} ms, "
+            f"which takes {100 / _SLACK:.0f} % of the line, for {seconds:g} s, and with one dead for {3 * seconds:g} s"
+        ),
         figures=(
             Figure(name="one read", unit="ms", value=took * 1000, floor=least * 1000),
             Figure(name="line used", unit="%", value=100 * least / took),
@@ -163,12 +171,14 @@ def measure(folder: Path, baud: int, *, seconds: float) -> Result:
             Figure(name="silences shorter than t3.5", unit="", value=gaps, target=0),
             Figure(name="devices per line, each within 1 s", unit="", value=int(1 / took)),
             Figure(name="devices per line, each within 5 s", unit="", value=min(247, int(5 / took))),
+            Figure(name="rate of nine devices, all ten alive", unit="%", value=100 * before),
             Figure(
-                name="rate of nine live devices beside a dead one",
+                name="rate of the nine, the tenth dead",
                 unit="%",
-                value=100 * share,
+                value=100 * after,
                 target=95,
                 is_least=True,
+                note="from its death on",
             ),
         ),
     )

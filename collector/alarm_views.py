@@ -191,7 +191,8 @@ class AlarmReader:
             rule_id="collector/identity", rule_en="two gateways sign with one key", rule_zh="两台网关使用同一密钥签名",
             severity="orange", scheme="collector", state="active", is_source_silent=False, is_unstated=False,
             cause="cloned", limit=None, value=None, shown="", code=0, quantity="", unit="1", unit_en="", unit_zh="",
-            raised_us=at_us, cleared_us=None, sampled_us=at_us, judged_us=at_us, sealed_us=None, received_us=at_us, committed_us=None,
+            raised_us=at_us, cleared_us=None, sampled_us=at_us, judged_us=at_us, sealed_us=None,
+            received_us=at_us, committed_us=None,
             latency_ms=None, is_late=False, acknowledged_by=by, acknowledged_us=acknowledged_us, marks=(),
         )  # fmt: skip
 

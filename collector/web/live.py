@@ -178,15 +178,19 @@ async def stream(changes: Changes, page: LivePage, pace: Pace = _PACE) -> AsyncI
         # Let the listener register before the state is read: what changes from now on is sent as a change.
         await asyncio.sleep(0)
         yield _event(await asyncio.to_thread(page.everything))
-        overview_due = loop.time() + pace.overview_s
+        overview_due, is_owed = loop.time() + pace.overview_s, False
         while True:
             await asyncio.sleep(pace.shortest_s)
+            wait_s = pace.heartbeat_s - pace.shortest_s
+            if is_owed:  # gateways may have changed with the points that were told: not later than they are due
+                wait_s = max(0.0, min(wait_s, overview_due - loop.time()))
             with suppress(TimeoutError):
-                await asyncio.wait_for(touched.wait(), pace.heartbeat_s - pace.shortest_s)
+                await asyncio.wait_for(touched.wait(), wait_s)
             if collecting.done():
                 break
             touched.clear()
             is_due = loop.time() >= overview_due
+            is_owed = not is_due
             if is_due:
                 overview_due = loop.time() + pace.overview_s
             yield _event(await asyncio.to_thread(page.changes, pending.take(), with_overview=is_due))

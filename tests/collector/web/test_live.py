@@ -215,3 +215,18 @@ def test_trouble_and_quarantine_are_told_when_they_begin_and_end() -> None:
     city.troubles = {}
     told = {item["id"]: item["html"] for item in json.loads(_changes(page))["put"]}
     assert told["trouble"].count(" hidden") == told["quarantine"].count(" hidden") == 1
+
+
+async def test_a_gateway_that_is_heard_again_is_told_when_the_overview_is_due_and_not_with_the_next_heartbeat() -> None:
+    city, changes = FakeCity(), FakeChanges()
+    events = stream(changes, _page(city), Pace(shortest_s=0.001, heartbeat_s=60.0, overview_s=0.05))
+    await anext(events)
+    city.set_value("well-1/ch4", 77.0)
+    city.gateway_views[0] = replace(city.gateway_views[0], backlog_batches=7)
+    changes.tell(CH4)
+    told: list[str] = []
+    while f"g:{GATEWAY}" not in told:
+        message = _message(await asyncio.wait_for(anext(events), timeout=10))
+        told += [item["id"] for item in message["put"]]
+    assert told[0] == f"p:{GATEWAY}/well-1/ch4"
+    changes.close()
