@@ -79,6 +79,21 @@ def wrong_waiting(db: sqlite3.Connection, src: str) -> list[str]:
     return [f"waiting: batch in evidence row {number} {text}" for number, text in rows]
 
 
+def wrong_catalogues(db: sqlite3.Connection, src: str) -> list[str]:
+    """Returns a sentence for each gateway that the page would show by no catalogue, though there is one."""
+    rows = db.execute(
+        f"SELECT g.id, l.catalogue_hash FROM {src}.gateway g LEFT JOIN {src}.link l ON l.gateway_no=g.no"
+        f" WHERE EXISTS (SELECT 1 FROM {src}.catalogue c WHERE c.gateway_no=g.no) AND (l.catalogue_hash IS NULL"
+        f" OR l.catalogue_hash NOT IN (SELECT c.hash FROM {src}.catalogue c WHERE c.gateway_no=g.no"
+        f" UNION ALL SELECT w.hash FROM {src}.waiting w WHERE w.gateway_no=g.no))"
+    )
+    return [
+        f"link of {gateway}: catalogue_hash: the table says {'nothing' if hash is None else shown(hash)[:16]},"
+        " and no catalogue of that gateway has it"
+        for gateway, hash in rows
+    ]
+
+
 def shown(value: Any) -> str:
     """Returns bytes as hex; anything else, where bytes should be, as Python writes it."""
     return value.hex() if isinstance(value, bytes) else repr(value)

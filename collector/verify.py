@@ -24,7 +24,7 @@ from typing import Any
 
 from collector.chain import Ledger
 from collector.errors import StoreError
-from collector.facts import shown, wrong_ranks, wrong_types, wrong_waiting
+from collector.facts import shown, wrong_catalogues, wrong_ranks, wrong_types, wrong_waiting
 from collector.ingest import Keys
 from collector.project import MINUTE_US
 from collector.projector import lane_name
@@ -176,7 +176,9 @@ def _replay_and_compare(
 ) -> Report:
     unproved = _prepare(db)
     outcome = Replay(db, "src", keys, own_keys, repair=False, progress=progress).run()
-    outcome.wrong_facts[:0] = [*facts, *wrong_ranks(db, "src"), *wrong_waiting(db, "src")]
+    for look in (wrong_waiting, wrong_catalogues, wrong_ranks):
+        facts = [*facts, *look(db, "src")]
+    outcome.wrong_facts[:0] = facts
     report = _compare(db, outcome)
     report.dropped = unproved
     return report

@@ -25,8 +25,10 @@ _LOG = logging.getLogger(__name__)
 HEALTH_EVERY_S = 60.0
 #: silent points are looked for this often (seconds), whatever the seal interval is
 _SILENCE_EVERY_S = 2.0
-#: events of one tick share a seal; no more than 50 alarm seals a second
+#: events of one tick share a seal; no more than 50 alarm seals a second over any longer time
 _ALARM_SEAL_GAP_S = 0.02
+#: seals that may follow each other without that gap: devices polled in the same tick answer one by one
+_ALARM_SEAL_BURST = 5
 #: readings in one batch; at eight bytes each it stays under the envelope's limit
 _BATCH_LIMIT = 20_000
 #: notes that wait while there is no keeper, at most
@@ -58,7 +60,8 @@ class Sealer:
         self._events: list[AlarmEvent] = []
         self._notes: list[Note] = []
         self._is_alarm_seal_due = False
-        self._last_alarm_seal = 0.0
+        #: when the pace of one seal per gap would have reached the last seal
+        self._alarm_pace_s = 0.0
         self._health_due_s = 0.0
 
     # -- alarms ----------------------------------------------------------------------
@@ -70,7 +73,7 @@ class Sealer:
             return
         self._is_alarm_seal_due = True
         loop = asyncio.get_running_loop()
-        wait = self._last_alarm_seal + _ALARM_SEAL_GAP_S - loop.time()
+        wait = self._alarm_pace_s - _ALARM_SEAL_BURST * _ALARM_SEAL_GAP_S - loop.time()
         if wait <= 0:
             loop.call_soon(self.seal_alarms)
         else:
@@ -82,7 +85,7 @@ class Sealer:
         if not self._events or self.keeper is None:
             return
         events, self._events = self._events, []
-        self._last_alarm_seal = asyncio.get_running_loop().time()
+        self._alarm_pace_s = max(self._alarm_pace_s, asyncio.get_running_loop().time()) + _ALARM_SEAL_GAP_S
         self.keeper.seal_alarms(events)
 
     # -- readings --------------------------------------------------------------------

@@ -153,6 +153,9 @@ def test_one_flipped_bit_of_evidence_is_found(told: Bench) -> None:
         "UPDATE ask SET epoch_no=2",
         "UPDATE ask SET arrived_us='x'",
         "UPDATE link SET data_seq='x'",
+        "UPDATE link SET catalogue_hash=NULL",
+        "UPDATE link SET catalogue_hash=zeroblob(32)",
+        "DELETE FROM link",
         "INSERT INTO waiting(evidence_id, gateway_no, epoch_no, hash) VALUES(2, 1, 1, x'00')",
     ],
 )
