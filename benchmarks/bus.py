@@ -4,27 +4,21 @@ The simulator holds every byte back until it would have left the wire, thinks 2 
 silences shorter than t3.5.  The agent's own line thread and poller ask.  *Used* is the time that the frames, the
 silences and the device's 2 ms need at least, to the time that a read took.  A PTY is not a wire: adapters with a
 latency timer, transceivers and cable are not in it.
-
-    python -m benchmarks.bus [--quick]
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.bench_site import PROFILES, REGISTERS
-from benchmarks.report import Figure, Result, lines_of, middle, say
+from benchmarks.report import Figure, Result, middle, say
 from benchmarks.stage import OTHER_CPU, REPOSITORY, Child
 from contracts.quality import GOOD
 from drivers.line import SerialLine
@@ -182,21 +176,3 @@ def measure(folder: Path, baud: int, *, seconds: float) -> Result:
             ),
         ),
     )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Prints one table per baud rate."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.bus")
-    parser.add_argument("--quick", action="store_true")
-    options = parser.parse_args(arguments)
-    folder = Path(tempfile.mkdtemp(prefix="qianshao-bus-"))
-    try:
-        for baud in BAUDS:
-            print("\n" + "\n".join(lines_of(measure(folder, baud, seconds=5 if options.quick else 20))), flush=True)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

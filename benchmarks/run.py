@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import alarm, kills, outage, pipeline, start, wear
+from benchmarks import alarm, bus, kills, outage, pipeline, start, wear
 from benchmarks.bench_site import Load
 from benchmarks.report import Result, lines_of, machine, say, to_json
 from benchmarks.stage import REPOSITORY, BenchError, Stage
@@ -41,6 +41,8 @@ ON_STAGE: dict[str, Callable[[Stage, bool], Result]] = {
     "outage": lambda stage, quick: outage.run(stage, _FAST, outage_s=5 if quick else 20, after_s=15),
     "kills": lambda stage, quick: kills.run(stage, _SMALL, kills=2 if quick else 20),
 }
+#: benchmarks that need a serial line and nothing else, by baud rate
+ON_LINE = {f"bus-{baud}": baud for baud in bus.BAUDS}
 #: programs of their own, run as they are
 BESIDE = ("decode", "judge", "ingest")
 
@@ -49,10 +51,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs what is asked for; see the module."""
     parser = argparse.ArgumentParser(description="Figures beside a floor, on this machine.")
     parser.add_argument("--quick", action="store_true", help="short windows, one round: to see that it runs")
-    parser.add_argument("--only", action="append", choices=(*ON_STAGE, *BESIDE), help="may be given several times")
+    parser.add_argument(
+        "--only", action="append", choices=(*ON_STAGE, *ON_LINE, *BESIDE), help="may be given several times"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
     options = parser.parse_args(arguments)
-    wanted = options.only or [*ON_STAGE, *BESIDE]
+    wanted = options.only or [*ON_STAGE, *ON_LINE, *BESIDE]
     results: list[Result] = []
     failed = False
     print("  ".join(f"{name}: {value}" for name, value in machine().items()))
@@ -62,8 +66,9 @@ def main(arguments: list[str] | None = None) -> int:
         if staged:
             with Stage(folder, devices=_LARGE.devices) as stage:
                 for name in staged:
-                    results.append(ON_STAGE[name](stage, options.quick))
-                    print("\n" + "\n".join(lines_of(results[-1])), flush=True)
+                    _show(results, ON_STAGE[name](stage, options.quick))
+        for name in (name for name in ON_LINE if name in wanted):
+            _show(results, bus.measure(folder, ON_LINE[name], seconds=5 if options.quick else 20))
     except BenchError as error:
         say(f"not measured: {error}")
         failed = True
@@ -77,6 +82,11 @@ def main(arguments: list[str] | None = None) -> int:
     if options.json is not None:
         options.json.write_text(to_json(results), encoding="utf-8")
     return int(failed)
+
+
+def _show(results: list[Result], result: Result) -> None:
+    results.append(result)
+    print("\n" + "\n".join(lines_of(result)), flush=True)
 
 
 if __name__ == "__main__":

@@ -92,13 +92,28 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--devices", type=_number(int, 1, 200), default=10, metavar="N", help="1 to 200; default 10")
     parser.add_argument(
-        "--devices", type=int, choices=range(1, 201), default=10, metavar="N", help="1 to 200; default 10"
+        "--interval", type=_number(float, 0.1, 60), default=1.0, metavar="S", help="seconds between polls; default 1"
     )
-    parser.add_argument("--interval", type=float, default=1.0, metavar="S", help="seconds between polls; default 1")
-    parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="length of the window; default 20")
+    parser.add_argument(
+        "--seconds", type=_number(float, 1, 3600), default=20.0, metavar="S", help="length of the window; default 20"
+    )
     parser.add_argument("--dir", type=Path, metavar="DIR", help="on the disk to be measured; default: temporary files")
     _add_json(parser)
+
+
+def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is not from {low:g} to {high:g}")
+        return value
+
+    return parse
 
 
 def _add_spool(parser: argparse.ArgumentParser) -> None:

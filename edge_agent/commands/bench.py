@@ -85,7 +85,7 @@ def measure(folder: Path, *, devices: int, interval_s: float, window_s: float) -
         time.sleep(window_s)
         agent.check()
         cpu_ns, took_s = _cpu_ns(agent.pid) - cpu_ns, time.monotonic() - begin
-        pss_mb = _pss_mb(agent.pid)
+        pss_mb, uss_mb = _memory_mb(agent.pid)
         agent.stop()
     rate = devices * REGISTERS / interval_s
     readings, size = _sealed(state / SPOOL)
@@ -93,7 +93,8 @@ def measure(folder: Path, *, devices: int, interval_s: float, window_s: float) -
         "readings per second": rate,
         "CPU us per reading": cpu_ns / 1000 / (rate * took_s),
         "CPU % of a core": cpu_ns / 1e7 / took_s,
-        "PSS MB": pss_mb,
+        "PSS MB (Python is shared with the stand-ins)": pss_mb,
+        "USS MB": uss_mb,
         "sealed bytes per reading": size / readings if readings else None,
         "commit ms p50": commits[len(commits) // 2],
         "commit ms p99": commits[min(len(commits) - 1, len(commits) * 99 // 100)],
@@ -271,11 +272,13 @@ def _cpu_ns(pid: int) -> int:
     return sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir())
 
 
-def _pss_mb(pid: int) -> float | None:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    return None
+def _memory_mb(pid: int) -> tuple[float, float]:
+    """Proportional and unshared memory, MB of 1,000,000 bytes."""
+    kb = {}
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
+        name, _, rest = line.partition(":")
+        kb[name] = int(rest.split()[0])
+    return kb["Pss"] * 1024 / 1e6, (kb["Private_Clean"] + kb["Private_Dirty"]) * 1024 / 1e6
 
 
 def _processor() -> str:
