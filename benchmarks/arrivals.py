@@ -112,21 +112,26 @@ def not_good(batch: Batch) -> int:
     )
 
 
-def committed(messages: Iterable[Message]) -> dict[tuple[bytes, Lane], list[tuple[int, int]]]:
-    """Returns for each lane (arrival us, contiguous seq) of its receipts, in order of arrival."""
-    found: dict[tuple[bytes, Lane], list[tuple[int, int]]] = {}
+#: (epoch, lane) -> (arrival us, ranges that the receipt covers) in order of arrival
+Receipts = dict[tuple[bytes, Lane], list[tuple[int, list[tuple[int, int]]]]]
+
+
+def committed(messages: Iterable[Message]) -> Receipts:
+    """Returns what the receipts among some messages cover."""
+    found: Receipts = {}
     for message in messages:
         if message.channel is Channel.RECEIPT:
             receipt = Receipt.from_body(body_of(message.payload))
-            last = max([receipt.contiguous, *(item.last for item in receipt.also)])
-            found.setdefault((receipt.epoch, receipt.lane), []).append((message.at_us, last))
+            ranges = [(1, receipt.contiguous), *((item.first, item.last) for item in receipt.also)]
+            found.setdefault((receipt.epoch, receipt.lane), []).append((message.at_us, ranges))
     return found
 
 
-def commit_us(arrived: Arrived, receipts: dict[tuple[bytes, Lane], list[tuple[int, int]]]) -> int | None:
+def commit_us(arrived: Arrived, receipts: Receipts) -> int | None:
     """Returns when the first receipt that covers a batch came; None while none did."""
     epoch, lane, seq = arrived.key
-    return next((at for at, last in receipts.get((epoch, lane), []) if last >= seq), None)
+    known = receipts.get((epoch, lane), [])
+    return next((at for at, ranges in known if any(first <= seq <= last for first, last in ranges)), None)
 
 
 def bare_ticks(messages: Sequence[Message]) -> int:

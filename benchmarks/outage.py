@@ -57,6 +57,12 @@ def _figures(messages: list[Message], load: Load, down_us: int, up_us: int) -> t
     return (
         Figure(name="agent connected again after", unit="s", value=(connected_us - up_us) / 1e6),
         Figure(name="first data after the connection", unit="ms", value=_ms(connected_us, first)),
+        Figure(
+            name="first receipt after the connection",
+            unit="ms",
+            value=_ms(connected_us, min((at for lane in receipts.values() for at, _ in lane), default=None)),
+            note="the collector has to find the broker again too",
+        ),
         Figure(name="backlog", unit="readings", value=readings, note=f"{len(backlog)} batches"),
         Figure(name="backlog receipted after", unit="ms", value=_ms(connected_us, drained_us)),
         Figure(

@@ -24,8 +24,9 @@ from contracts.topics import Channel, subscription
 
 _LOG = logging.getLogger(__name__)
 CHANNELS = (Channel.ALARM, Channel.DATA, Channel.CATALOGUE, Channel.ASK, Channel.STATUS)
-#: waits between tries to connect, first and longest (s)
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.4, 15.0
+#: waits between tries to connect, first and longest (s): a broker has few collectors and many gateways, and what
+#: those send before the collector is back has to be sent again
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.4, 2.0
 
 
 def retry_wait(failures: int, jitter: float) -> float:

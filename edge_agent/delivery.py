@@ -2,7 +2,9 @@
 
 Sending order is three: alarms, the newest data, then history oldest first within a share of
 the link.  A batch is *in flight* from publishing until a receipt covers it, or until it has
-waited so long that it is sent again; the broker's acknowledgement proves nothing.
+waited so long that it is sent again; the broker's acknowledgement proves nothing.  When a receipt
+covers a batch, what was sent clearly before it and is not covered was *overtaken*: nobody listened
+when it passed (a collector that came back to the broker after us), so it is sent again at once.
 
 How much history may be in flight follows the link: the window doubles while receipts come back
 soon and halves when they are slow, so that on a thin link an alarm does not queue behind it.
@@ -31,6 +33,8 @@ _LEAST_WINDOW = 16 * 1024
 #: a receipt within this time lets the window grow, one after the second makes it shrink (us)
 _SOON_US = 1_000_000
 _LATE_US = 3_000_000
+#: a batch sent so long before one that was receipted has not merely changed places with it (us)
+_OVERTAKEN_US = 1_000_000
 #: sending again waits at most this many times as long as at first
 _MOST_PATIENCE = 32
 
@@ -82,6 +86,10 @@ class Delivery:
         self._serials: dict[Key, int] = {}
         self.refused: deque[tuple[int, Lane, int, str]] = deque(maxlen=100)
         self.last_receipt: Receipt | None = None
+        #: batches that were taken to be lost because one sent later was receipted
+        self.overtaken = 0
+        #: those of this connection that are still not receipted: they wait for their time from now on
+        self._overtaken_once: set[BatchKey] = set()
 
     # -- what is there ---------------------------------------------------------------
 
@@ -287,16 +295,39 @@ class Delivery:
         self._look(key)
 
     def _land_delivered(self, key: Key, now_us: int | None) -> None:
-        slowest = 0
+        slowest = newest = 0
         delivered = self._lanes[key].delivered
         for flying in [item for item in self._in_flight if item[:2] == key and item[2] in delivered]:
+            sent_us = self._in_flight[flying][0]
+            newest = max(newest, sent_us)
             if now_us is not None:
-                slowest = max(slowest, now_us - self._in_flight[flying][0])
+                slowest = max(slowest, now_us - sent_us)
             self._land(flying)
+            self._overtaken_once.discard(flying)
+        self._land_overtaken(key[1], newest)
         if slowest > _LATE_US:
             self._shrink()
         elif 0 < slowest < _SOON_US:
             self._window = min(self._most_window, self._window * 2)
+
+    def _land_overtaken(self, lane: Lane, sent_us: int) -> None:
+        """Forgets what was sent clearly before a batch that came through.
+
+        The collector takes alarms before data, so an alarm's receipt says nothing about data.  Once for
+        each batch and connection: one that waits at the collector for its catalogue, or that it cannot
+        take, would else go out again with every receipt.
+        """
+        lost = [
+            item
+            for item, (at_us, _) in self._in_flight.items()
+            if at_us < sent_us - _OVERTAKEN_US
+            and (lane is Lane.DATA or item[1] is Lane.ALARM)
+            and item not in self._overtaken_once
+        ]
+        for item in lost:
+            self._land(item)
+        self._overtaken_once.update(lost)
+        self.overtaken += len(lost)
 
     def _shrink(self) -> None:
         self._window = max(min(_LEAST_WINDOW, self._most_window), self._window // 2)
@@ -346,6 +377,7 @@ class Delivery:
         """After a reconnect nothing is in flight."""
         self._in_flight.clear()
         self._backlog_keys.clear()
+        self._overtaken_once.clear()
         self._in_flight_bytes = self._backlog_bytes = 0
         self._patience = 1
 

@@ -374,7 +374,9 @@ class Uplink:
         verdict, _ = self._delivery.claims(receipt)
         if verdict != "applied":
             return
+        overtaken = self._delivery.overtaken
         is_new_collector = self._delivery.apply(receipt, unproven, now_us=self._monotonic())
+        self.counts["resent"] += self._delivery.overtaken - overtaken
         self.counts["receipts"] += 1
         self.receipt_us = self._monotonic()
         for gone in self._in_memory.forget_delivered(self._delivery.is_delivered):
