@@ -42,7 +42,7 @@ class Sealed:
     def expected(self) -> int:
         """Returns the samples that the grid asks for between the first and last tick of each block."""
         return sum(
-            len(grid_ticks(ticks, *self.grids[block][1:])) * self.grids[block][0] for block, ticks in self.ticks.items()
+            grid_length(ticks, *self.grids[block][1:]) * self.grids[block][0] for block, ticks in self.ticks.items()
         )
 
 
@@ -60,10 +60,19 @@ class Tally:
     duplicates: int
 
 
-def grid_ticks(times_us: Iterable[int], interval_ms: int, phase_ms: int) -> range:
-    """Returns the numbers of the grid's ticks from the first to the last of these times."""
-    numbers = [(time // 1000 - phase_ms) // interval_ms for time in times_us]
-    return range(min(numbers), max(numbers) + 1) if numbers else range(0)
+def grid_length(times_us: Iterable[int], interval_ms: int, phase_ms: int) -> int:
+    """Returns how many ticks of the grid lie from the first to the last of these samples.
+
+    A sample belongs to the tick before it.  On a machine that was held up one can be so late that the next
+    tick has come: of two samples in one interval the earlier belongs to the tick before.
+    """
+    numbers = sorted(((time // 1000 - phase_ms) // interval_ms for time in times_us), reverse=True)
+    if not numbers:
+        return 0
+    tick = numbers[0] + 1
+    for number in numbers:
+        tick = min(number, tick - 1)
+    return numbers[0] - tick + 1
 
 
 def read_sealed(envelopes: Iterable[tuple[Lane, bytes]], catalogues: Mapping[bytes, bytes], key: PublicKey) -> Sealed:
@@ -116,7 +125,7 @@ def compare(gateway: Sealed, collector: Sealed) -> Tally:
         points, interval_ms, phase_ms = gateway.grids[block]
         there = collector.ticks.get(block, {})
         missing[NOT_DELIVERED] += sum(1 for time in ticks if time not in there) * points
-        missing[UNACCOUNTED] += max(0, len(grid_ticks(ticks, interval_ms, phase_ms)) - len(ticks)) * points
+        missing[UNACCOUNTED] += (grid_length(ticks, interval_ms, phase_ms) - len(ticks)) * points
         for codes in there.values():
             for code in codes if codes is not None else (GOOD,) * points:
                 known = CODES.get(code)

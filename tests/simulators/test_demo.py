@@ -26,7 +26,7 @@ from simulators import cli
 from simulators.children import Child
 from simulators.demo import PLAYLIST, read_settings, shown_program
 from simulators.demo_site import DemoDir, check_port, fill_template, free_ports
-from simulators.demo_tally import Tally, compare, grid_ticks, read_sealed
+from simulators.demo_tally import Tally, compare, grid_length, read_sealed
 from simulators.demo_words import one_liner, summary, what_to_try
 from simulators.errors import DemoError
 from simulators.scenario import load_scenario, scenarios_dir
@@ -302,11 +302,24 @@ def test_a_grid_counts_its_own_ticks(start: int, ticks: int, interval: int, data
     phase = data.draw(st.integers(min_value=0, max_value=interval - 1))
     late = data.draw(st.lists(st.integers(min_value=0, max_value=interval - 1), min_size=ticks, max_size=ticks))
     times = [((start + tick) * interval + phase + late[tick]) * 1000 for tick in range(ticks)]
-    assert grid_ticks(times, interval, phase) == range(start, start + ticks)
+    assert grid_length(times, interval, phase) == ticks
 
 
-def test_no_ticks_are_no_grid() -> None:
-    assert len(grid_ticks([], 1000, 0)) == 0
+@pytest.mark.parametrize(
+    ("times_ms", "ticks"),
+    [
+        ([], 0),
+        ([270], 1),
+        ([270, 1270, 2270], 3),
+        # the first was asked at 950 and took until after the next tick
+        ([1255, 1280, 2270], 3),
+        ([270, 2255, 2280, 3270], 4),
+        # a tick that nothing came of
+        ([270, 2270], 3),
+    ],
+)
+def test_a_late_sample_belongs_to_the_tick_before(times_ms: list[int], ticks: int) -> None:
+    assert grid_length([time * 1000 for time in times_ms], 1000, 250) == ticks
 
 
 # ---- words -------------------------------------------------------------------------------------

@@ -60,7 +60,12 @@ def test_a_timed_demo_ends_with_its_summary(
     done = demo(environment(folder, free_port(), DEMO_SECONDS="8", BROKER=broker))
     assert done.returncode == 0, done.stdout + done.stderr
     expected, stored = numbers(done.stdout, r"expected 应有 (\d+), stored 已存 (\d+), ")
-    assert expected == stored
+    # A busy machine may miss a tick, and then says so; nothing may go without a cause.
+    [causes] = re.findall(r"missing by cause 缺失: (.*)", done.stdout)
+    missing = [int(count) for count in re.findall(r" (\d+)", causes)]
+    assert expected == stored + sum(missing)
+    assert "not_delivered" not in causes
+    assert "unaccounted" not in causes
     assert expected > 100
     raised, kept = numbers(done.stdout, r"raised 产生 (\d+), stored 已存 (\d+)")
     assert raised == kept
