@@ -2,7 +2,7 @@
 
 A batch is a header and sections.  The header is self-explaining about place in the chain
 and about time; sections carry columns of samples, alarm events, the statement of active
-alarms, health, loss records and notes.  A section whose number is unknown is kept with the
+alarms, health, loss records, notes and waveforms.  A section whose number is unknown is kept with the
 signed bytes and skipped, so that a newer gateway can talk to an older collector.
 """
 
@@ -21,6 +21,7 @@ from contracts.fields import U32, U63, Fields, pack, unpack
 from contracts.keys import GATEWAY_ID
 from contracts.quality import WITH_VALUE
 from contracts.units import UNITS
+from contracts.waveform import MAX_WAVEFORMS, Waveform, waveforms_from_wire
 
 EPOCH_BYTES = 8
 BOOT_ID_BYTES = 16
@@ -57,7 +58,7 @@ class ClockState(StrEnum):
 
 
 class Section(IntEnum):
-    """Numbers of the sections; never given a second meaning (7: reserved for waveforms)."""
+    """Numbers of the sections; never given a second meaning."""
 
     BLOCKS = 1
     EVENTS = 2
@@ -65,6 +66,7 @@ class Section(IntEnum):
     HEALTH = 4
     LOSSES = 5
     NOTES = 6
+    WAVEFORMS = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -474,6 +476,7 @@ class Batch:
     health: tuple[HealthRecord, ...] = ()
     losses: tuple[LossRecord, ...] = ()
     notes: tuple[Note, ...] = ()
+    waveforms: tuple[Waveform, ...] = ()
     #: numbers of sections that this version does not know
     unknown: tuple[int, ...] = field(default=())
 
@@ -493,6 +496,8 @@ def encode_batch(batch: Batch) -> bytes:
         sections.append([int(Section.LOSSES), [item.to_wire() for item in batch.losses]])
     if batch.notes:
         sections.append([int(Section.NOTES), [item.to_wire() for item in batch.notes]])
+    if batch.waveforms:
+        sections.append([int(Section.WAVEFORMS), [item.to_wire() for item in batch.waveforms]])
     return pack([batch.header.to_wire(), sections])
 
 
@@ -532,6 +537,7 @@ def decode_batch(body: bytes, type: Type) -> Batch:
     health = tuple(HealthRecord.from_wire(item) for item in listed(Section.HEALTH, 10_000))
     losses = tuple(LossRecord.from_wire(item) for item in listed(Section.LOSSES, 10_000))
     notes = tuple(Note.from_wire(item) for item in listed(Section.NOTES, 10_000))
+    waveforms = waveforms_from_wire(listed(Section.WAVEFORMS, MAX_WAVEFORMS))
     return Batch(
         header=header,
         blocks=blocks,
@@ -540,6 +546,7 @@ def decode_batch(body: bytes, type: Type) -> Batch:
         health=health,
         losses=losses,
         notes=notes,
+        waveforms=waveforms,
         unknown=tuple(sorted(found)),
     )
 

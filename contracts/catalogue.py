@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any
 
 from contracts.errors import PayloadError
-from contracts.fields import U32, Fields, pack, unpack
+from contracts.fields import MAX_CATALOGUE_BODY, U32, Fields, pack, unpack
 from contracts.keys import GATEWAY_ID
 from contracts.units import UNITS
 
@@ -25,7 +25,8 @@ FORMAT = 1
 HASH_BYTES = 32
 KINDS = frozenset({"int", "f32", "f64"})
 _POINT_KEY = re.compile(r"[a-z0-9-]+(/[a-z0-9-]+){1,2}")
-_RESOLUTION = re.compile(r"[1-9][0-9]{0,17}/[1-9][0-9]{0,17}")
+#: form of a point's resolution, ``n/d``
+RESOLUTION = re.compile(r"[1-9][0-9]{0,17}/[1-9][0-9]{0,17}")
 SEVERITIES = frozenset({"red", "orange", "yellow", "blue", "info"})
 
 
@@ -154,7 +155,7 @@ class CataloguePoint:
             quantity=f.text("quantity", 64),
             unit=f.choice("unit", frozenset(UNITS)),
             kind=f.choice("kind", KINDS),
-            resolution=Fraction(f.text("resolution", 40, pattern=lambda t: _RESOLUTION.fullmatch(t) is not None)),
+            resolution=Fraction(f.text("resolution", 40, pattern=lambda t: RESOLUTION.fullmatch(t) is not None)),
             low=f.optional_number("low"),
             high=f.optional_number("high"),
             longest_silence_ms=f.integer("longest_silence_ms", 1, U32),
@@ -236,7 +237,7 @@ class Catalogue:
         Raises:
             PayloadError, TooLargeError: names record and field.
         """
-        value = unpack(body)
+        value = unpack(body, limit=MAX_CATALOGUE_BODY)
         names = ["format", "gateway", "en", "zh", "devices", "points", "blocks"]
         if not isinstance(value, dict) or list(value) != names:
             raise PayloadError(f"catalogue: expected the fields {', '.join(names)}")

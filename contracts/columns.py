@@ -194,6 +194,30 @@ def decode_block(raw: Any, kinds: Sequence[str], sealed_us: int) -> Columns:
     return _scattered(number, times, kinds, (ints, singles, doubles), codes)
 
 
+def decode_qualities(raw: Any, width: int, sealed_us: int) -> tuple[list[int], list[int] | None]:
+    """Unpacks times and quality codes of one block and leaves the numbers alone.
+
+    Args:
+        raw: an element of ``Batch.blocks``.
+        width: how many points the block has in the catalogue.
+        sealed_us: of the header.
+
+    Returns:
+        Monotonic us per tick, and one code per sample, tick by tick; None when every sample is good.
+
+    Raises:
+        PayloadError: times or qualities have the wrong form, length or range.
+    """
+    number = block_number(raw)
+    offsets, runs = raw[1], raw[5]
+    if not isinstance(offsets, list) or not 0 < len(offsets) * width <= MAX_SAMPLES or not _all_int(offsets):
+        raise PayloadError(f"block {number}: times: expected integers, at most {MAX_SAMPLES} samples")
+    times = list(accumulate(offsets[1:], initial=sealed_us + offsets[0]))
+    if min(times) < 0 or max(times) > U63:
+        raise PayloadError(f"block {number}: a time is outside the monotonic clock's range")
+    return times, None if runs is None else _expand(runs, width * len(times), number)
+
+
 def _scattered(
     number: int, times: list[int], kinds: Sequence[str], parts: tuple[Any, Any, Any], codes: list[int]
 ) -> Columns:

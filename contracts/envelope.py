@@ -25,7 +25,7 @@ from typing import Any
 import msgpack
 
 from contracts.errors import EnvelopeError, PayloadError, SignatureError, TooLargeError, UnknownKeyError
-from contracts.fields import MAX_BODY
+from contracts.fields import MAX_BODY, MAX_CATALOGUE_BODY
 from contracts.keys import KEY_ID_BYTES, SIGNATURE_BYTES, Signer, Verifier
 
 _library: Any = msgpack  # ships no types for packb and unpackb
@@ -78,8 +78,13 @@ def encode_payload(body: bytes, *, level: int = 1) -> bytes:
     return b"\x00" + body
 
 
-def decode_payload(payload: bytes) -> bytes:
-    """Returns the body of a verified payload.
+def body_limit(type: Type) -> int:
+    """Returns how many bytes a body of this type may have."""
+    return MAX_CATALOGUE_BODY if type is Type.CATALOGUE else MAX_BODY
+
+
+def decode_payload(payload: bytes, *, limit: int = MAX_BODY) -> bytes:
+    """Returns the body of a verified payload; ``limit`` as :func:`body_limit` says.
 
     Raises:
         PayloadError: unknown coding, or damaged compression.
@@ -93,11 +98,11 @@ def decode_payload(payload: bytes) -> bytes:
         raise PayloadError(f"payload coding {payload[0]} is not known; known are 0 (raw) and 1 (zlib)")
     inflater = zlib.decompressobj()
     try:
-        body = inflater.decompress(payload[1:], MAX_BODY + 1)
+        body = inflater.decompress(payload[1:], limit + 1)
     except zlib.error as error:
         raise PayloadError(f"damaged compression: {error}") from error
-    if len(body) > MAX_BODY:
-        raise TooLargeError(f"the payload inflates to more than {MAX_BODY} bytes")
+    if len(body) > limit:
+        raise TooLargeError(f"the payload inflates to more than {limit} bytes")
     if not inflater.eof or inflater.unused_data:
         raise PayloadError("the compressed payload is cut short or has bytes left over")
     return body
@@ -112,8 +117,8 @@ def seal(type: Type, body: bytes, signer: Signer, *, level: int = 1) -> tuple[by
     Raises:
         TooLargeError: the body or the envelope is beyond the limit.
     """
-    if len(body) > MAX_BODY:
-        raise TooLargeError(f"a body of {len(body)} bytes; at most {MAX_BODY}")
+    if len(body) > (limit := body_limit(type)):
+        raise TooLargeError(f"a body of {len(body)} bytes; at most {limit}")
     payload = encode_payload(body, level=level)
     signed = to_be_signed(type, payload)
     envelope: bytes = _library.packb([VERSION, signer.key_id, payload, signer.sign(signed)], use_bin_type=True)
@@ -173,4 +178,4 @@ def open_envelope(envelope: bytes, type: Type, keys: Mapping[bytes, Verifier]) -
     signed = to_be_signed(type, payload)
     if not verifier.is_valid(signature, signed):
         raise SignatureError(f"the signature of key {key_id.hex()} does not fit a {type.value}")
-    return Opened(key_id, decode_payload(payload), hashlib.sha256(signed).digest())
+    return Opened(key_id, decode_payload(payload, limit=body_limit(type)), hashlib.sha256(signed).digest())

@@ -18,6 +18,8 @@ from contracts.errors import PayloadError, TooLargeError
 
 #: an inflated payload is never larger (bytes)
 MAX_BODY = 1024 * 1024
+#: of a catalogue, which is inflated only after its signature was verified
+MAX_CATALOGUE_BODY = 8 * 1024 * 1024
 #: no array inside a payload is longer
 MAX_ARRAY = 131_072
 MAX_STR = 4096
@@ -36,16 +38,16 @@ def pack(value: Any) -> bytes:
     return packed
 
 
-def unpack(data: bytes | memoryview) -> Any:
-    """Returns the plain value in ``data``; lists come back as lists.
+def unpack(data: bytes | memoryview, *, limit: int = MAX_BODY) -> Any:
+    """Returns the plain value in ``data`` of at most ``limit`` bytes; lists come back as lists.
 
     Raises:
         TooLargeError: beyond a size, count or depth limit.
         PayloadError: not msgpack, bytes left over, extension types, map keys that repeat or are
             not text.
     """
-    if len(data) > MAX_BODY:
-        raise TooLargeError(f"payload of {len(data)} bytes; at most {MAX_BODY}")
+    if len(data) > limit:
+        raise TooLargeError(f"payload of {len(data)} bytes; at most {limit}")
     try:
         value = _library.unpackb(
             data,

@@ -4,8 +4,9 @@ Every sample carries one small integer, its *quality code*.  A code stands for a
 (``good``, ``uncertain``, ``bad``, ``missing``) and one reason.  Whether the sample has a
 number at all follows from the code alone, so a codec can leave the number out and nobody
 can make one up: ``good`` has a number, ``bad`` and ``missing`` never have one, and
-``uncertain`` has one unless the reading is beyond the range of the instrument, in which
-case the fact is evidence and the number would be invented.
+``uncertain`` has one unless the reading is beyond the range of the instrument, or a number
+computed of many samples does not stand out of them: then the fact is evidence and the number
+would be invented.
 
 Code numbers travel in signed batches and are never given a second meaning.
 """
@@ -61,6 +62,7 @@ OVER_RANGE = 16
 UNDER_RANGE = 17
 CALIBRATION_OVERDUE = 18
 INSTRUMENT_WARNING = 19
+NOT_DISTINCT = 20
 FAULT = 64
 WARM_UP = 65
 INHIBITED = 66
@@ -73,6 +75,7 @@ IMMERSED = 72
 FROZEN = 73
 OTHER_DEVICE = 74
 IMPLAUSIBLE = 75
+NOT_COMPUTABLE = 76
 NO_REPLY = 128
 BAD_FRAME = 129
 FOREIGN_REPLY = 130
@@ -89,6 +92,8 @@ CONNECT_FAILED = 140
 NOT_ASKED = 141
 MISSED_TICK = 142
 AGENT_STOPPED = 143
+NOT_OVERHEARD = 144
+OWNER_SILENT = 145
 
 _ALL = (
     _code(GOOD, Quality.GOOD, "ok", "good", "正常", has_value=True),
@@ -96,6 +101,7 @@ _ALL = (
     _uncertain(UNDER_RANGE, "under_range", "under range", "低于量程", has_value=False),
     _uncertain(CALIBRATION_OVERDUE, "calibration_overdue", "calibration overdue", "校准逾期"),
     _uncertain(INSTRUMENT_WARNING, "instrument_warning", "instrument reports a warning", "仪表提示警告"),
+    _uncertain(NOT_DISTINCT, "not_distinct", "nothing stands out to be shown", "无突出特征可显示", has_value=False),
     _bad(FAULT, "fault", "instrument reports a fault", "仪表故障"),
     _bad(WARM_UP, "warm_up", "instrument is warming up", "仪表预热中"),
     _bad(INHIBITED, "inhibited", "instrument is inhibited", "仪表被抑制"),
@@ -108,6 +114,7 @@ _ALL = (
     _bad(FROZEN, "frozen", "instrument's heartbeat stands still", "仪表心跳停滞"),
     _bad(OTHER_DEVICE, "other_device", "another device answers", "应答设备不是登记设备"),
     _bad(IMPLAUSIBLE, "implausible", "outside what is physically possible", "超出物理可能范围"),
+    _bad(NOT_COMPUTABLE, "not_computable", "cannot be computed from these samples", "采样不足以计算"),
     _missing(NO_REPLY, "no_reply", "no reply", "无应答"),
     _missing(BAD_FRAME, "bad_frame", "damaged reply", "应答帧损坏"),
     _missing(FOREIGN_REPLY, "foreign_reply", "reply of another unit or function", "收到其他单元或功能的应答"),
@@ -126,6 +133,8 @@ _ALL = (
     _missing(NOT_ASKED, "not_asked", "device is silent and was not asked", "设备静默，本次未询问"),
     _missing(MISSED_TICK, "missed_tick", "poll came too late", "错过采样时刻"),
     _missing(AGENT_STOPPED, "agent_stopped", "agent was stopped", "采集程序未运行"),
+    _missing(NOT_OVERHEARD, "not_overheard", "the bus's owner did not ask for it", "总线主机未询问"),
+    _missing(OWNER_SILENT, "owner_silent", "the bus's owner is silent", "总线主机静默"),
 )
 
 #: every code there is, by number

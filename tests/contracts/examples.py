@@ -29,11 +29,12 @@ from contracts.batch import (
     event_id,
 )
 from contracts.catalogue import Catalogue, CatalogueBlock, CatalogueDevice, CatalogueLimit, CataloguePoint
-from contracts.columns import encode_block
+from contracts.columns import Columns, encode_block
 from contracts.keys import Signer
 from contracts.messages import Ask, Status, Time
 from contracts.quality import CALIBRATION_OVERDUE, GOOD, NO_REPLY, OVER_RANGE
 from contracts.receipt import Range, Receipt, Refused
+from contracts.waveform import WaveChannel, Waveform, waveform_id
 
 #: never used outside the tests: everybody can read them here
 ED25519_SEED = bytes(range(32))
@@ -225,7 +226,35 @@ LOSS = LossRecord(
 )
 NOTE = Note(mono_us=SEALED_US, kind="reload", text="配置已重新加载 / configuration reloaded")
 
-#: every section in one batch
+WAVE_BEGIN_US = SEALED_US - 4_000_000
+#: two axes of an accelerometer; the second request got no reply
+WAVEFORM = Waveform(
+    id=waveform_id(GATEWAY, BOOT, "pier-3", WAVE_BEGIN_US),
+    device="pier-3",
+    cause="alarm",
+    event=EVENT.raised_by,
+    begin_us=WAVE_BEGIN_US,
+    channels=tuple(
+        WaveChannel(
+            point=f"pier-3/acceleration/{axis}",
+            quantity="acceleration",
+            unit="[g]",
+            kind="int",
+            resolution=Fraction(1, 2048),
+            en=f"Pier 3 acceleration {axis.upper()}",
+            zh=f"3号墩 {axis.upper()} 轴加速度",
+        )
+        for axis in "xz"
+    ),
+    columns=Columns(
+        0,
+        [WAVE_BEGIN_US, WAVE_BEGIN_US + 20_000, WAVE_BEGIN_US + 40_040],
+        [[1, None, 3], [2047, None, 2046]],
+        [[GOOD, NO_REPLY, GOOD], [GOOD, NO_REPLY, GOOD]],
+    ),
+)
+
+#: every section of the first version in one batch; waveforms came later and have batches of their own
 FULL_BATCH = Batch(
     header=header(
         Lane.DATA,
@@ -251,6 +280,7 @@ BATCHES = {
     ),
     "data-full": FULL_BATCH,
     "data-loss": Batch(header=header(Lane.DATA, 8, anchors=()), losses=(LOSS,)),
+    "data-waveform": Batch(header=header(Lane.DATA, 9), waveforms=(WAVEFORM,)),
     "alarm-first": Batch(header=header(Lane.ALARM, 1, other=Head(seq=6, digest=digest_of("DATA 6"))), events=(EVENT,)),
     "alarm-volatile": Batch(header=header(Lane.ALARM, 2, origin=Origin.VOLATILE), events=(EVENT,)),
 }

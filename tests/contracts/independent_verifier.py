@@ -4,7 +4,7 @@
 
 It imports nothing of this project and no msgpack: the reader below knows only what the
 format uses.  From ``cryptography`` it takes the two signature primitives.  It checks names
-of keys, signatures, digests, payload coding, plain values and columns; not every limit.
+of keys, signatures, digests, payload coding, plain values, columns and waveforms; not every limit.
 """
 
 from __future__ import annotations
@@ -152,6 +152,12 @@ def columns(raw: Any, kinds: list[str], sealed_us: int) -> dict[str, Any]:
     return {"number": number, "times": times, "values": values, "codes": by_point}
 
 
+def waveform(raw: Any) -> dict[str, Any]:
+    """Unpacks one waveform: its columns are those of a block that begins at its own first sample."""
+    begin_us, channels = raw[4], raw[5]
+    return columns([0, *raw[6]], [channel[3] for channel in channels], begin_us)
+
+
 def same(what: str, found: Any, expected: Any) -> None:
     # As text, so that 1, 1.0 and true are told apart.
     if json.dumps(found) != json.dumps(expected):
@@ -187,6 +193,9 @@ def main(folder: Path) -> None:
     for case in files["columns"]["good"]:
         found = columns(read(bytes.fromhex(case["block"])), case["kinds"], case["sealed_us"])
         same(f"{case['name']}: columns", found, case["decoded"])
+    for case in files["waveforms"]["good"]:
+        found = waveform(read(bytes.fromhex(case["waveform"])))
+        same(f"{case['name']}: waveform", found, case["decoded"]["columns"])
     print(", ".join(f"{name}: {_count(content)}" for name, content in files.items()))
 
 
@@ -194,7 +203,7 @@ def _count(content: Any) -> int:
     return len(content) if isinstance(content, list) else sum(map(len, content.values()))
 
 
-FILES = ("keys", "sealed", "refused", "columns")
+FILES = ("keys", "sealed", "refused", "columns", "waveforms")
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "vectors")

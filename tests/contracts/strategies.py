@@ -31,12 +31,13 @@ from contracts.batch import (
     Statement,
 )
 from contracts.catalogue import SEVERITIES, Catalogue, CatalogueBlock, CatalogueDevice, CatalogueLimit, CataloguePoint
-from contracts.columns import MAX_COUNT
+from contracts.columns import MAX_COUNT, Columns
 from contracts.fields import U32, U63
 from contracts.messages import Ask, Status, Time
 from contracts.quality import CODES, WITH_VALUE
 from contracts.receipt import MAX_ALSO, Range, Receipt, Refused
 from contracts.units import UNITS
+from contracts.waveform import MAX_SPAN_US, WaveChannel, Waveform
 
 u32 = st.integers(0, U32)
 u63 = st.integers(0, U63)
@@ -145,6 +146,7 @@ def batches(draw: st.DrawFn) -> Batch:
         health=tuple(draw(st.lists(health, max_size=2))),
         losses=tuple(draw(st.lists(losses, max_size=2))),
         notes=tuple(draw(st.lists(notes, max_size=2))),
+        waveforms=tuple(draw(st.lists(waveforms(), max_size=2))),
     )
 
 
@@ -191,6 +193,39 @@ def samples(draw: st.DrawFn) -> Samples:
         times=times,
         rows=rows,
         codes=codes,
+    )
+
+
+@st.composite
+def waveforms(draw: st.DrawFn) -> Waveform:
+    """Any channels, all good or with every pattern of missing numbers, times from one moment to an hour."""
+    drawn = draw(samples())
+    begin_us = draw(st.integers(0, U63 - MAX_SPAN_US))
+    steps = draw(st.lists(st.integers(0, MAX_SPAN_US // 6), min_size=len(drawn.times), max_size=len(drawn.times)))
+    times = [begin_us + sum(steps[1 : tick + 1]) for tick in range(len(steps))]
+    codes = None
+    if any(drawn.codes) and any(any(row) for row in drawn.codes if row is not None):
+        filled = [row if row is not None else [0] * len(drawn.kinds) for row in drawn.codes]
+        codes = [list(column) for column in zip(*filled, strict=True)]
+    return Waveform(
+        id=draw(id16),
+        device=draw(texts(64)),
+        cause=draw(texts(64)),
+        event=draw(st.none() | id16),
+        begin_us=begin_us,
+        channels=tuple(
+            WaveChannel(
+                point=draw(point_keys),
+                quantity=draw(texts(64)),
+                unit=draw(st.sampled_from(sorted(UNITS))),
+                kind=kind,
+                resolution=Fraction(draw(_whole), draw(_whole)) if kind == "int" else Fraction(1),
+                en=draw(texts()),
+                zh=draw(texts()),
+            )
+            for kind in drawn.kinds
+        ),
+        columns=Columns(0, times, [list(column) for column in zip(*drawn.rows, strict=True)], codes),
     )
 
 

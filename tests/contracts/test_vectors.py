@@ -13,11 +13,13 @@ import pytest
 from contracts.columns import decode_block
 from contracts.envelope import Type, open_envelope
 from contracts.errors import ContractError
-from contracts.fields import unpack
+from contracts.fields import pack, unpack
 from contracts.keys import Algorithm, PublicKey, Signer, Verifier, parse_key_line
+from contracts.waveform import Waveform
 from tests.contracts.make_vectors import DECODERS, FOLDER, VERIFIERS, load, make_all, named, plain
 
 KEYS, SEALED, REFUSED, COLUMNS = load("keys"), load("sealed"), load("refused"), load("columns")
+WAVEFORMS = load("waveforms")
 VERIFIER = Path(__file__).parent / "independent_verifier.py"
 
 
@@ -59,6 +61,21 @@ def test_a_block_reads(case: Any) -> None:
 def test_a_refused_block_is_refused_with_its_code(case: Any) -> None:
     with pytest.raises(ContractError) as caught:
         decode_block(unpack(bytes.fromhex(case["block"])), case["kinds"], case["sealed_us"])
+    assert caught.value.code == case["error"]
+
+
+@pytest.mark.parametrize("case", WAVEFORMS["good"], ids=_ids(WAVEFORMS["good"]))
+def test_a_waveform_reads_and_writes(case: Any) -> None:
+    raw = bytes.fromhex(case["waveform"])
+    waveform = Waveform.from_wire(unpack(raw))
+    assert named(waveform) == case["decoded"]
+    assert pack(waveform.to_wire()) == raw
+
+
+@pytest.mark.parametrize("case", WAVEFORMS["refused"], ids=_ids(WAVEFORMS["refused"]))
+def test_a_refused_waveform_is_refused_with_its_code(case: Any) -> None:
+    with pytest.raises(ContractError) as caught:
+        Waveform.from_wire(unpack(bytes.fromhex(case["waveform"])))
     assert caught.value.code == case["error"]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from contracts import batch, catalogue, columns, envelope, errors, fields, messages, receipt
+from contracts import batch, catalogue, columns, envelope, errors, fields, messages, receipt, waveform
 from contracts.envelope import Type
 from contracts.keys import Algorithm
 from contracts.quality import CODES
@@ -44,7 +44,7 @@ RECORDS: list[Any] = [
     batch.Header, batch.Head, batch.Anchor, batch.Genesis, batch.Parent, batch.AlarmEvent, batch.Statement,
     batch.HealthRecord, batch.LossRecord, batch.Note, catalogue.CatalogueDevice, catalogue.CataloguePoint,
     catalogue.CatalogueLimit, catalogue.CatalogueBlock, messages.Ask, messages.Time, messages.Status,
-    receipt.Receipt, receipt.Range, receipt.Refused,
+    receipt.Receipt, receipt.Range, receipt.Refused, waveform.Waveform, waveform.WaveChannel,
 ]  # fmt: skip
 
 
@@ -75,6 +75,7 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert rows == {
         "MAX_ENVELOPE": envelope.MAX_ENVELOPE,
         "MAX_BODY": fields.MAX_BODY,
+        "MAX_CATALOGUE_BODY": fields.MAX_CATALOGUE_BODY,
         "MAX_ARRAY": fields.MAX_ARRAY,
         "MAX_STR": fields.MAX_STR,
         "MAX_DEPTH": fields.MAX_DEPTH,
@@ -143,3 +144,8 @@ def test_the_examples_are_vectors() -> None:
     columns_part = _part("7. Blocks: columns of samples")
     assert f"    {block}\n" in columns_part
     assert _hex_of(columns_part, "96  ", "01 12") == block
+    wave = next(case for case in load("waveforms")["good"] if case["name"] == "worked-example")["waveform"]
+    wave_part = _part("Waveform")
+    packed = _hex_of(wave_part, "95 ", "02 00 ")
+    assert f"    {packed}\n" in wave_part
+    assert wave.endswith(packed)
