@@ -17,8 +17,8 @@ from contracts.units import conversion
 from drivers.errors import PlanError, Problem, ProfileError
 from drivers.plan import BlockRead, IdentityRead
 from drivers.planner import ForbiddenArea, Limits, WantedPoint, plan_blocks
-from drivers.profile import GateProfile, PointProfile, Profile
-from drivers.steps import DecimalsFrom, FieldRef, Gate, PointStep, Sentinel, UnitFrom
+from drivers.profile import AlarmPoint, GateProfile, PointProfile, Profile
+from drivers.steps import DecimalsFrom, FieldRef, Flag, Gate, Heartbeat, PointStep, Sentinel, TriggerStep, UnitFrom
 from drivers.words import FLOATS
 
 
@@ -35,19 +35,20 @@ def plan_device(profile: Profile, choices: Mapping[str, PointChoice] | None = No
 
     Args:
         profile: of the device.
-        choices: the points to read; ``None`` takes every point whose ``default`` is true.
+        choices: the points and alarms to read; ``None`` takes all whose ``default`` is true.
 
     Raises:
         ProfileError: an unknown point, a unit that the instrument cannot have, or limits that
             keep a point apart from what it depends on; lists all.
     """
+    points = profile.all_points
     if choices is None:
-        choices = {name: PointChoice() for name, point in profile.points.items() if point.default}
+        choices = {name: PointChoice() for name, point in points.items() if point.default}
     wanted: list[WantedPoint] = []
     problems: list[Problem] = []
     for name, choice in choices.items():
         try:
-            wanted.append(wanted_point(profile, name, choice))
+            wanted.append(_wanted(profile, points, name, choice))
         except ProfileError as error:
             problems.extend(error.problems)
     try:
@@ -60,11 +61,16 @@ def plan_device(profile: Profile, choices: Mapping[str, PointChoice] | None = No
 
 
 def wanted_point(profile: Profile, name: str, choice: PointChoice | None = None) -> WantedPoint:
-    """Returns one point for the planner; raises ProfileError like ``point_step``."""
-    choice = choice or PointChoice()
-    step = point_step(profile, name, unit=choice.unit)
-    point = profile.points[name]
-    return WantedPoint(step=step, table=point.table, interval_ms=choice.interval_ms or point.interval_ms)
+    """Returns one point or alarm for the planner; raises ProfileError like ``point_step``."""
+    return _wanted(profile, profile.all_points, name, choice or PointChoice())
+
+
+def _wanted(profile: Profile, points: Mapping[str, PointProfile], name: str, choice: PointChoice) -> WantedPoint:
+    step = _step(profile, points, name, choice.unit)
+    point = points[name]
+    trigger = None if point.trigger is None else _trigger(profile, point.trigger)
+    interval_ms = choice.interval_ms or point.interval_ms
+    return WantedPoint(step=step, table=point.table, interval_ms=interval_ms, trigger=trigger)
 
 
 def profile_limits(profile: Profile) -> Limits:
@@ -80,21 +86,28 @@ def profile_limits(profile: Profile) -> Limits:
 
 def identity_reads(profile: Profile) -> tuple[IdentityRead, ...]:
     """Returns the fields that tell one unit from another, each as a read of its own."""
-    reads = []
-    for name in profile.identity:
-        field = profile.fields[name]
-        reads.append(
-            IdentityRead(
-                name=name,
-                table=field.table,
-                address=field.address,
-                count=field.registers,
-                data_type=field.type,
-                byte_order=field.byte_order,
-                encoding=field.encoding,
-            )
-        )
-    return tuple(reads)
+    return tuple(field_read(profile, name) for name in profile.identity)
+
+
+def serial_read(profile: Profile) -> IdentityRead | None:
+    """Returns the read of the unit's serial number; ``None`` where the device has none to read."""
+    return None if profile.serial_number is None else field_read(profile, profile.serial_number)
+
+
+def field_read(profile: Profile, name: str) -> IdentityRead:
+    """Returns one of the profile's fields as a read of its own; raises KeyError for an unknown name."""
+    field = profile.fields[name]
+    return IdentityRead(
+        name=name,
+        table=field.table,
+        address=field.address,
+        count=field.registers,
+        data_type=field.type,
+        byte_order=field.byte_order,
+        encoding=field.encoding,
+        mask=field.mask,
+        shift=field.shift,
+    )
 
 
 def point_units(point: PointProfile) -> tuple[str, ...]:
@@ -104,7 +117,7 @@ def point_units(point: PointProfile) -> tuple[str, ...]:
 
 
 def point_step(profile: Profile, name: str, *, unit: str | None = None) -> PointStep:
-    """Returns the step of a point with addresses as offsets.
+    """Returns the step of a point or an alarm with addresses as offsets.
 
     Args:
         profile: of the device.
@@ -114,9 +127,13 @@ def point_step(profile: Profile, name: str, *, unit: str | None = None) -> Point
     Raises:
         ProfileError: no such point, or the instrument cannot have that unit.
     """
-    point = profile.points.get(name)
+    return _step(profile, profile.all_points, name, unit)
+
+
+def _step(profile: Profile, points: Mapping[str, PointProfile], name: str, unit: str | None) -> PointStep:
+    point = points.get(name)
     if point is None:
-        known = ", ".join(profile.points)
+        known = ", ".join(points)
         raise _error(profile, f"points.{name}", f"there is no such point; {known} are")
     unit = unit or point.unit
     if unit not in point_units(point):
@@ -137,6 +154,8 @@ def point_step(profile: Profile, name: str, *, unit: str | None = None) -> Point
             gates=tuple(_gate(profile, gate) for gate in point.gates),
             low=low,
             high=high,
+            flag=_flag(profile, point),
+            heartbeat=_heartbeat(profile, point),
         )
     except PlanError as error:
         raise _error(profile, f"points.{name}", str(error)) from error
@@ -167,6 +186,31 @@ def _gate(profile: Profile, gate: GateProfile) -> Gate:
     if gate.enum is not None:
         return Gate(field=field, kind="enum", cases=cases, otherwise=_otherwise(gate, INVALID))
     return Gate(field=field, kind="bits", cases=cases, otherwise=_otherwise(gate, GOOD))
+
+
+def _flag(profile: Profile, point: PointProfile) -> Flag | None:
+    if not isinstance(point, AlarmPoint):
+        return None
+    field, alarm = profile.fields[point.alarm.field], point.alarm
+    return Flag(kind="bits" if alarm.bits else "range", cases=alarm.cases, mask=field.mask, shift=field.shift)
+
+
+def _heartbeat(profile: Profile, point: PointProfile) -> Heartbeat | None:
+    told = point.heartbeat
+    if told is None:
+        return None
+    return Heartbeat(field=_field_ref(profile, told.field), still_ms=round(told.still_s * 1000))
+
+
+def _trigger(profile: Profile, name: str) -> TriggerStep:
+    trigger = profile.triggers[name]
+    return TriggerStep(
+        function=trigger.function,
+        address=trigger.address,
+        values=trigger.values,
+        wait_ms=trigger.wait_ms,
+        answered=trigger.answered,
+    )
 
 
 def _otherwise(gate: GateProfile, default: int) -> int:

@@ -3,13 +3,14 @@
 ::
 
     unit id | function | data ...            | CRC low | CRC high
-    request:  address hi lo, count hi lo
+    read:     address hi lo, count hi lo
     reply:    byte count, bytes ...
+    write:    as in ``drivers.pdu``; its reply begins with the same address
     refusal:  function + 0x80, exception code
 
 A frame is delimited by length first and CRC second, because a valid frame followed by a zero
 byte passes the CRC over all of it.  It knows no port and no time; who may still answer what
-is ``drivers.line``.  Sources: Modbus Application Protocol V1.1b3, Modbus over Serial Line
+is ``drivers.late``.  Sources: Modbus Application Protocol V1.1b3, Modbus over Serial Line
 V1.02; limits as in libmodbus ``modbus.h``.
 """
 
@@ -21,8 +22,9 @@ from dataclasses import dataclass
 
 from contracts import quality
 from drivers.errors import RequestError
+from drivers.pdu import WRITE_REPLY_LENGTH, check_write_reply, write_pdu
 from drivers.plan import TABLES
-from drivers.port import exception_quality
+from drivers.port import WriteRequest, exception_quality
 
 #: table -> function that reads it
 READ_FUNCTION: dict[str, int] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
@@ -68,8 +70,12 @@ def crc_fits(frame: bytes) -> bool:
 
 
 def silence_s(baud: int, char_bits: int = 11) -> float:
-    """Returns t3.5 in seconds: 3.5 characters up to 19200 baud, fixed 1.75 ms above."""
-    return 0.00175 if baud > 19200 else 3.5 * char_bits / baud
+    """Returns t3.5 in seconds: 3.5 characters up to 19200 baud, fixed 1.75 ms above.
+
+    A character counts 11 bits at least, as in the makers' tables: a device that was set to 8N1
+    may still time eleven.
+    """
+    return 0.00175 if baud > 19200 else 3.5 * max(char_bits, 11) / baud
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,12 +97,62 @@ class FrameRequest:
         """What a reply tells of its request; requests of one key can be mistaken for each other."""
         return self.unit_id, self.function
 
+    @property
+    def keys(self) -> tuple[tuple[int, int], ...]:
+        """Every key that the answer may carry."""
+        return ((self.unit_id, self.function),)
+
+    @property
+    def unit_ids(self) -> tuple[int, ...]:
+        """Who may answer."""
+        return (self.unit_id,)
+
+    @property
+    def head(self) -> bytes:
+        """What follows the function code in an answer that is no exception: the byte count."""
+        return bytes((self.reply_length - 5,))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameWrite:
+    """A write as it goes on the line, and what its answer looks like."""
+
+    request: WriteRequest
+    #: the whole frame
+    adu: bytes
+    #: bytes of a reply that is no exception
+    reply_length: int = 3 + WRITE_REPLY_LENGTH
+
+    @property
+    def function(self) -> int:
+        """The function code."""
+        return self.request.function
+
+    @property
+    def unit_ids(self) -> tuple[int, ...]:
+        """Who may answer; empty: nobody does."""
+        return self.request.answered_by
+
+    @property
+    def keys(self) -> tuple[tuple[int, int], ...]:
+        """Every key that an answer may carry, the asked unit's own among them."""
+        units = dict.fromkeys((self.request.unit_id, *self.request.answered_by))
+        return tuple((unit_id, self.request.function) for unit_id in units)
+
+    @property
+    def head(self) -> bytes:
+        """What follows the function code in an answer that is no exception: the address."""
+        return self.request.address.to_bytes(2)
+
+
+Asked = FrameRequest | FrameWrite
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """The answer."""
 
-    #: registers 0..65535, or bits 0 and 1, exactly as many as asked
+    #: registers 0..65535, or bits 0 and 1, exactly as many as asked; empty for a write that is confirmed
     words: tuple[int, ...]
     #: noise and foreign frames in front of it, in bytes
     skipped: int
@@ -146,11 +202,23 @@ def read_request(*, unit_id: int, table: str, address: int, count: int) -> Frame
     )
 
 
-def parse_reply(request: FrameRequest, buffer: bytes) -> Reply | NeedMore | Refused:
+def write_request(request: WriteRequest) -> FrameWrite:
+    """Builds the frame of a write.
+
+    Raises:
+        RequestError: Modbus cannot carry such a request.
+    """
+    for unit_id in request.answered_by:
+        if not 0 <= unit_id <= 255:
+            raise RequestError(f"unit id {unit_id} in answered_by is outside 0..255")
+    return FrameWrite(request=request, adu=with_crc(bytes((request.unit_id,)) + write_pdu(request)))
+
+
+def parse_reply(request: Asked, buffer: bytes) -> Reply | NeedMore | Refused:
     """Looks for the answer to a request in what the line gave since it was sent.
 
-    Whole frames of another unit, function or length and bytes 00 and FF in front are stepped over,
-    nothing else is: an answer inside other bytes is no answer.
+    Whole frames of another unit, function, length or written address and bytes 00 and FF in front
+    are stepped over, nothing else is: an answer inside other bytes is no answer.
     """
     start = _step_over(request, buffer)
     rest = len(buffer) - start
@@ -161,25 +229,41 @@ def parse_reply(request: FrameRequest, buffer: bytes) -> Reply | NeedMore | Refu
         return NeedMore(missing=length - rest)
     frame = buffer[start : start + length]
     if not crc_fits(frame):
-        return Refused(code=quality.BAD_FRAME, detail=f"CRC of {_shown(frame)} is wrong", answered=True)
+        return Refused(code=quality.BAD_FRAME, detail=f"CRC of {shown(frame)} is wrong", answered=True)
     if length == EXCEPTION_LENGTH:
         return Refused(code=exception_quality(frame[2]), detail=f"exception {frame[2]:02X}", answered=True)
-    return Reply(words=_words(request, frame[3:-2]), skipped=start)
+    if isinstance(request, FrameRequest):
+        return Reply(words=_words(request, frame[3:-2]), skipped=start)
+    code, why = check_write_reply(request.request, frame[1:-2])
+    if code != quality.GOOD:
+        # not counted as its answer: another write's reply, later than its bound, looks the same
+        return Refused(code=code, detail=why, answered=False)
+    return Reply(words=(), skipped=start)
 
 
-def why_no_reply(request: FrameRequest, buffer: bytes) -> Refused:
+def why_no_reply(request: Asked, buffer: bytes) -> Refused:
     """Says what is wrong when waiting ends: nothing came, something foreign, or something damaged."""
     if not buffer:
         return Refused(code=quality.NO_REPLY, detail="no reply", answered=False)
     start = _step_over(request, buffer)
     if start == len(buffer) and start and not all(byte in _NOISE for byte in buffer):
-        return Refused(code=quality.FOREIGN_REPLY, detail=f"foreign reply {_shown(buffer)}", answered=False)
+        return Refused(code=quality.FOREIGN_REPLY, detail=f"foreign reply {shown(buffer)}", answered=False)
     if start == len(buffer):
-        return Refused(code=quality.NO_REPLY, detail=f"no reply, stray bytes {_shown(buffer)}", answered=False)
-    return Refused(code=quality.BAD_FRAME, detail=f"incomplete reply {_shown(buffer)}", answered=False)
+        return Refused(code=quality.NO_REPLY, detail=f"no reply, stray bytes {shown(buffer)}", answered=False)
+    return Refused(code=quality.BAD_FRAME, detail=f"incomplete reply {shown(buffer)}", answered=False)
 
 
-def strip_echo(request: FrameRequest, buffer: bytes, *, echoes: bool | None) -> tuple[bytes, bool]:
+def mirrors(request: Asked) -> bool:
+    """Returns whether a right answer can be the request itself, byte by byte.
+
+    Functions 5 and 6 always; bits read at 0x0300 and up, whose reply is eight bytes long.
+    """
+    if isinstance(request, FrameWrite):
+        return request.adu[0] in request.unit_ids and len(request.adu) == request.reply_length
+    return request.reply_length == REQUEST_LENGTH
+
+
+def strip_echo(request: Asked, buffer: bytes, *, echoes: bool | None) -> tuple[bytes, bool]:
     """Removes the sender's own request where the adapter gives it back.
 
     Args:
@@ -188,30 +272,36 @@ def strip_echo(request: FrameRequest, buffer: bytes, *, echoes: bool | None) -> 
         echoes: whether this line is known to echo; ``None`` where nothing is known yet.
 
     Returns:
-        What is left, and whether a whole echo was removed.  A reply of eight bytes can equal its
-        request (bits read at 0x0300 and up); it is taken for an echo unless the line is
-        known to have none.
+        What is left, and whether a whole echo was removed.  A reply that can equal its request
+        (``mirrors``) is taken for an echo unless the line is known to have none.
     """
-    if len(buffer) < REQUEST_LENGTH and echoes is not False and request.adu.startswith(buffer):
+    if len(buffer) < len(request.adu) and echoes is not False and request.adu.startswith(buffer):
         return b"", False
     if not buffer.startswith(request.adu):
         return buffer, False
-    if echoes is False and request.reply_length == REQUEST_LENGTH:
+    if echoes is False and mirrors(request):
         return buffer, False
-    return buffer[REQUEST_LENGTH:], True
+    return buffer[len(request.adu) :], True
 
 
 def whole_replies(buffer: bytes) -> list[tuple[int, int]]:
     """Returns (unit id, function without 0x80) of the whole reply frames in late or foreign bytes."""
-    found, at = [], 0
+    return split_replies(buffer)[0]
+
+
+def split_replies(buffer: bytes) -> tuple[list[tuple[int, int]], bytes]:
+    """Returns what ``whole_replies`` does, and the bytes behind the last whole frame."""
+    found: list[tuple[int, int]] = []
+    at = end = 0
     while at < len(buffer):
         length = _whole_frame(buffer, at)
         if length:
             found.append((buffer[at], buffer[at + 1] & 0x7F))
             at += length
+            end = at
         else:
             at += 1
-    return found
+    return found, buffer[end:]
 
 
 # --- the device's side, for simulators and tests ------------------------------------------
@@ -225,7 +315,7 @@ def parse_request(frame: bytes) -> FrameRequest | Refused:
         and count that are not served get an exception.
     """
     if len(frame) != REQUEST_LENGTH or not crc_fits(frame):
-        return Refused(code=quality.BAD_FRAME, detail=f"damaged request {_shown(frame)}", answered=False)
+        return Refused(code=quality.BAD_FRAME, detail=f"damaged request {shown(frame)}", answered=False)
     unit_id, function, address, count = struct.unpack(">BBHH", frame[:6])
     table = TABLE_OF_FUNCTION.get(function)
     if table is None:
@@ -261,15 +351,18 @@ def _payload_length(function: int, count: int) -> int:
     return (count + 7) // 8 if function in _BIT_FUNCTIONS else 2 * count
 
 
-def _is_ours(request: FrameRequest, buffer: bytes, at: int) -> bool:
-    """Whether, as far as bytes are there, the answer may begin here: unit, function, byte count."""
-    head = buffer[at : at + 3]
-    if head[0] != request.unit_id or (len(head) > 1 and head[1] & 0x7F != request.function):
+def _is_ours(request: Asked, buffer: bytes, at: int) -> bool:
+    """Whether, as far as bytes are there, the answer may begin here: unit, function, byte count or address."""
+    begin = buffer[at : at + 4]
+    if begin[0] not in request.unit_ids or (len(begin) > 1 and begin[1] & 0x7F != request.function):
         return False
-    return len(head) < 3 or head[1] & 0x80 != 0 or head[2] == request.reply_length - 5
+    if len(begin) < 3 or begin[1] & 0x80:
+        return True
+    head = request.head
+    return head.startswith(begin[2 : 2 + len(head)])
 
 
-def _step_over(request: FrameRequest, buffer: bytes) -> int:
+def _step_over(request: Asked, buffer: bytes) -> int:
     """Returns where the first byte is that may begin the answer."""
     at = 0
     while at < len(buffer) and not _is_ours(request, buffer, at):
@@ -309,6 +402,7 @@ def _words(request: FrameRequest, data: bytes) -> tuple[int, ...]:
     return struct.unpack(f">{request.count}H", data)
 
 
-def _shown(data: bytes) -> str:
-    shown = data[:16].hex(" ").upper()
-    return f"{shown} .." if len(data) > 16 else shown
+def shown(data: bytes) -> str:
+    """Returns bytes for a sentence: hexadecimal, the first sixteen."""
+    text = data[:16].hex(" ").upper()
+    return f"{text} .." if len(data) > 16 else text

@@ -10,7 +10,7 @@ then the number itself: sentinels and NaN, decimals, plausibility.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,19 @@ from contracts.quality import (
 from drivers.decode import decode_string, decode_words
 from drivers.errors import PlanError
 from drivers.extract import Raw, RawRef, compile_extractor, picker
-from drivers.steps import DecimalsFrom, FieldRef, Gate, PointStep, Sentinel, UnitFrom, resolution_text, take
+from drivers.steps import (
+    DecimalsFrom,
+    FieldRef,
+    Flag,
+    Gate,
+    Heartbeat,
+    PointStep,
+    Sentinel,
+    TriggerStep,
+    UnitFrom,
+    resolution_text,
+    take,
+)
 from drivers.words import FLOATS
 
 __all__ = [
@@ -35,10 +47,13 @@ __all__ = [
     "BlockRead",
     "DecimalsFrom",
     "FieldRef",
+    "Flag",
     "Gate",
+    "Heartbeat",
     "IdentityRead",
     "PointStep",
     "Sentinel",
+    "TriggerStep",
     "UnitFrom",
     "compile_block",
     "read_identity",
@@ -73,6 +88,8 @@ class BlockRead:
     interval_ms: int
     #: offsets are counted from ``address``
     points: tuple[PointStep, ...]
+    #: write that must come before each read of this block, or ``None``
+    trigger: TriggerStep | None = None
 
     def __post_init__(self) -> None:
         if self.table not in TABLES:
@@ -94,6 +111,7 @@ class BlockRead:
             "count": self.count,
             "interval_ms": self.interval_ms,
             "points": [point.to_wire() for point in self.points],
+            "trigger": None if self.trigger is None else self.trigger.to_wire(),
         }
 
     @classmethod
@@ -103,8 +121,19 @@ class BlockRead:
         Raises:
             PlanError: names the record and key that has another shape.
         """
-        got = take(data, "block", table=(str,), address=(int,), count=(int,), interval_ms=(int,), points=(list, tuple))
+        got = take(
+            data,
+            "block",
+            table=(str,),
+            address=(int,),
+            count=(int,),
+            interval_ms=(int,),
+            points=(list, tuple),
+            trigger=(Mapping, type(None)),
+        )
+        trigger = got["trigger"]
         got["points"] = tuple(PointStep.from_wire(item) for item in got["points"])
+        got["trigger"] = None if trigger is None else TriggerStep.from_wire(trigger)
         return cls(**got)
 
 
@@ -122,6 +151,10 @@ class IdentityRead:
     byte_order: str | None = None
     #: of a string
     encoding: str = "ascii"
+    #: bits of a number that are kept, before the shift; ``None`` keeps all
+    mask: int | None = None
+    #: how far the kept bits are moved right
+    shift: int = 0
 
     def to_wire(self) -> dict[str, Any]:
         """Plain form for a stored plan."""
@@ -133,6 +166,8 @@ class IdentityRead:
             "data_type": self.data_type,
             "byte_order": self.byte_order,
             "encoding": self.encoding,
+            "mask": self.mask,
+            "shift": self.shift,
         }
 
     @classmethod
@@ -149,6 +184,8 @@ class IdentityRead:
             data_type=(str,),
             byte_order=(str, none),
             encoding=(str,),
+            mask=(int, none),
+            shift=(int,),
         )
         return cls(**got)
 
@@ -161,7 +198,10 @@ def read_identity(step: IdentityRead, words: Sequence[int]) -> str:
     """
     if step.data_type == "string":
         return decode_string(words, byte_order=step.byte_order or "AB", encoding=step.encoding).strip()
-    return str(decode_words(words, data_type=step.data_type, byte_order=step.byte_order))
+    number = decode_words(words, data_type=step.data_type, byte_order=step.byte_order)
+    if step.mask is not None and isinstance(number, int):
+        number &= step.mask
+    return str(number >> step.shift if isinstance(number, int) else number)
 
 
 def worse(first: int, second: int) -> int:
@@ -229,7 +269,7 @@ def _is_plain(point: PointStep) -> bool:
         point.data_type not in FLOATS
         and not point.data_type.startswith("bcd")
         and (point.multiply, point.add, point.low, point.high) == (1, 0, None, None)
-        and not (point.gates or point.sentinels or point.unit_from or point.decimals_from)
+        and not (point.gates or point.sentinels or point.unit_from or point.decimals_from or point.flag)
     )
 
 
@@ -277,7 +317,32 @@ def _float_value(point: PointStep) -> _Number:
     return number
 
 
+def _flag_value(flag: Flag) -> _Number:
+    keep, shift = -1 if flag.mask is None else flag.mask, flag.shift
+    if flag.kind == "bits":
+        bits = 0
+        for low, high in flag.cases:
+            bits |= ((1 << (high - low + 1)) - 1) << low
+        wanted = (bits << shift) & keep
+
+        def has_bit(raw: Raw, _: Sequence[Raw]) -> tuple[Value, int]:
+            return (1 if raw & wanted else 0, GOOD) if isinstance(raw, int) else (None, INVALID)
+
+        return has_bit
+    cases = flag.cases
+
+    def is_case(raw: Raw, _: Sequence[Raw]) -> tuple[Value, int]:
+        if not isinstance(raw, int):
+            return None, INVALID
+        number = (raw & keep) >> shift
+        return (1 if any(low <= number <= high for low, high in cases) else 0), GOOD
+
+    return is_case
+
+
 def _int_value(point: PointStep, slots: dict[RawRef, int]) -> _Number:
+    if point.flag is not None:
+        return _flag_value(point.flag)
     sentinels = {item.raw: item.code for item in point.sentinels}
     multiply, add, low, high = point.multiply, point.add, point.low, point.high
     if not (sentinels or point.decimals_from or point.data_type.startswith("bcd")) and low is high is None:

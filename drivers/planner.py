@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from drivers.errors import Problem, ProfileError
 from drivers.plan import TABLES, BlockRead
-from drivers.steps import PointStep
+from drivers.steps import PointStep, TriggerStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +23,8 @@ class WantedPoint:
     step: PointStep
     table: str
     interval_ms: int
+    #: write that must come before the read; points of different triggers are never read together
+    trigger: TriggerStep | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +65,8 @@ class _Hull:
 def plan_blocks(wanted: Iterable[WantedPoint], limits: Limits, *, source: str = "plan") -> tuple[BlockRead, ...]:
     """Returns the blocks that bring every wanted point exactly once.
 
-    Points of one table and interval are joined while the block stays within the limits;
-    blocks are ordered by table, interval and address.
+    Points of one table, interval and trigger are joined while the block stays within the limits;
+    blocks are ordered by table, interval, trigger (none first) and address.
 
     Args:
         wanted: points with addresses; names must be unique.
@@ -74,20 +76,30 @@ def plan_blocks(wanted: Iterable[WantedPoint], limits: Limits, *, source: str = 
     Raises:
         ProfileError: a point and its companions cannot come in one read; lists every such point.
     """
-    groups: dict[tuple[str, int], list[_Hull]] = {}
+    groups: dict[tuple[str, int, _TriggerKey], tuple[TriggerStep | None, list[_Hull]]] = {}
     problems: list[Problem] = []
     for point in wanted:
         hull = _hull_of(point, limits)
         problem = _hull_problem(hull, point, limits)
         if problem is not None:
             problems.append(Problem(file=source, key=f"points.{point.step.name}", message=problem))
-        groups.setdefault((point.table, point.interval_ms), []).append(hull)
+        key = point.table, point.interval_ms, _trigger_key(point.trigger)
+        groups.setdefault(key, (point.trigger, []))[1].append(hull)
     if problems:
         raise ProfileError(problems)
     blocks: list[BlockRead] = []
-    for (table, interval_ms), hulls in sorted(groups.items()):
-        blocks.extend(_block(hull, table, interval_ms) for hull in _joined(hulls, table, limits))
+    for (table, interval_ms, _), (trigger, hulls) in sorted(groups.items(), key=lambda item: item[0]):
+        blocks.extend(_block(hull, table, interval_ms, trigger) for hull in _joined(hulls, table, limits))
     return tuple(blocks)
+
+
+_TriggerKey = tuple[int, int, tuple[int, ...], int, bool] | tuple[()]
+
+
+def _trigger_key(trigger: TriggerStep | None) -> _TriggerKey:
+    if trigger is None:
+        return ()
+    return trigger.function, trigger.address, trigger.values, trigger.wait_ms, trigger.answered
 
 
 def _hull_of(point: WantedPoint, limits: Limits) -> _Hull:
@@ -147,7 +159,7 @@ def _can_join(last: _Hull, hull: _Hull, table: str, limits: Limits) -> bool:
     )
 
 
-def _block(hull: _Hull, table: str, interval_ms: int) -> BlockRead:
+def _block(hull: _Hull, table: str, interval_ms: int, trigger: TriggerStep | None) -> BlockRead:
     points = sorted(hull.points, key=lambda point: (point.step.offset, point.step.name))
     return BlockRead(
         table=table,
@@ -155,4 +167,5 @@ def _block(hull: _Hull, table: str, interval_ms: int) -> BlockRead:
         count=hull.high - hull.low,
         interval_ms=interval_ms,
         points=tuple(point.step.moved(-hull.low) for point in points),
+        trigger=trigger,
     )

@@ -53,8 +53,66 @@ class ReadResult:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteRequest:
+    """One write to one unit, or to all of them."""
+
+    #: 0 (broadcast) to 255
+    unit_id: int
+    #: 5 or 15 (coils), 6 or 16 (holding registers)
+    function: int
+    #: first address on the wire, zero based
+    address: int
+    #: registers 0..65535; coils of function 15 as 0 or 1; of function 5 the word itself, by the standard
+    #: 0xFF00 for on and 0x0000 for off
+    values: tuple[int, ...]
+    #: seconds the device may take to answer
+    timeout_s: float
+    #: seconds after which a reply of this unit can no longer arrive
+    max_reply_s: float
+    #: unit ids that the answer may carry (some units answer an address change from the new address);
+    #: empty: nobody answers, and the write returns after ``timeout_s``, the turn-around time
+    answered_by: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteResult:
+    """What one write gave."""
+
+    #: GOOD when the device confirmed it or nobody was to answer; else a cause of quality ``missing``
+    code: int
+    requested_us: int
+    replied_us: int
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawRequest:
+    """Bytes for a tool that reads the line by itself (scan, doctor)."""
+
+    #: a whole frame with its CRC; empty: only listen
+    frame: bytes
+    #: seconds to listen after the last byte of the frame has left
+    listen_s: float
+    #: return early once a whole frame with a right CRC has come and the line is silent
+    until_frame: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawResult:
+    """What came."""
+
+    #: (monotonic us, bytes) in the order of arrival, echo included
+    heard: tuple[tuple[int, bytes], ...]
+    #: GOOD, PORT_CLOSED, or NOT_ASKED: the line was never silent and nothing was sent
+    code: int
+    requested_us: int
+    ended_us: int
+    detail: str = ""
+
+
 class BusPort(Protocol):
-    """A line that can be asked; safe to call from one event loop, one read at a time goes out."""
+    """A line that can be asked; safe to call from one event loop."""
 
     async def open(self) -> None:
         """Starts the port; a port that is not there now is tried again by reads, with back-off."""
@@ -62,8 +120,18 @@ class BusPort(Protocol):
     async def read(self, request: ReadRequest) -> ReadResult:
         """Asks once, never retries by itself, and always returns within the request's time-out."""
 
+    async def write(self, request: WriteRequest) -> WriteResult:
+        """Writes once, never retries by itself, and always returns within the request's time-out."""
+
     async def close(self) -> None:
         """Stops the port; safe to call twice."""
+
+
+class RawPort(BusPort, Protocol):
+    """A line of RTU frames whose bytes a tool may see: serial lines and RTU over TCP."""
+
+    async def raw(self, request: RawRequest) -> RawResult:
+        """Sends the frame after the silence that the line wants, and returns all that came."""
 
 
 #: exception code of a Modbus reply -> quality code (Modbus Application Protocol V1.1b3, section 7)

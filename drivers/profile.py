@@ -2,9 +2,11 @@
 
 It is what a person writes and what ``check``, ``compile`` and the simulators read; the daemon
 never imports it (it needs pydantic).  ``drivers.loader`` finds files and reports problems,
-``drivers.build`` turns points into plan steps.  The format follows what real devices need:
-scale and unit in other registers, status that turns a number into no measurement, sentinels,
-small block limits, and captured examples that are run as tests.
+``drivers.profile_check`` sees what no part can see alone, ``drivers.build`` turns points into
+plan steps.  The format follows what real devices need: scale and unit in other registers,
+status that turns a number into no measurement, the instrument's own alarms, sentinels, small
+block limits, registers that tell one model from its sister, and captured examples that are
+run as tests.
 
 Addresses are wire numbers (zero based), never 40001-style ones.
 """
@@ -14,91 +16,51 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from contracts.quality import BY_REASON, WITH_VALUE
-from contracts.quantities import QUANTITIES
-from contracts.units import UNITS
-from drivers.plan import TABLES
+from drivers.profile_actions import AddressChange, LineChange, OutputProfile, TriggerProfile, WatchdogProfile
+from drivers.profile_words import (
+    Address,
+    Baud,
+    IntKey,
+    Milliseconds,
+    Model,
+    Name,
+    Names,
+    Number,
+    QualityWord,
+    QuantityName,
+    Resolution,
+    TableName,
+    Text,
+    Unit,
+    UnitId,
+    Word,
+)
 from drivers.steps import SPECIAL_FLOATS
 from drivers.words import FLOATS, REGISTERS, order_problem
 
-NAME = r"^[a-z0-9-]{1,32}$"
+#: what an alarm of the instrument means -> quantity of its point
+OWN_QUANTITIES: dict[str, str] = {"alarm": "own-alarm", "warning": "own-warning", "fault": "own-fault"}
 
 
-def _one_of(word: str, known: dict[str, object] | frozenset[str], what: str) -> str:
-    if word not in known:
-        raise ValueError(f"{what} {word!r} is not known; known are {', '.join(sorted(known))}")
-    return word
-
-
-def _int_key(key: object) -> object:
-    """Table keys are text in TOML: ``5``, ``0x11``."""
-    if isinstance(key, str):
-        try:
-            return int(key, 0)
-        except ValueError:
-            raise ValueError(f"key {key!r} is not an integer") from None
-    return key
-
-
-def _fraction(text: str) -> str:
-    try:
-        value = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f'{text!r} is not an exact number; write "0.01" or "16/32768"') from None
-    if value <= 0:
-        raise ValueError(f"{text!r} is not above 0")
-    return text
-
-
-def _number(text: str) -> str:
-    try:
-        Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        raise ValueError(f'{text!r} is not an exact number; write "-0.5" or "100"') from None
-    return text
-
-
-def _number_text(value: object) -> object:
-    """Numbers may be written bare; they are kept as exact text."""
-    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
-
-
-IntKey = Annotated[int, BeforeValidator(_int_key)]
-Resolution = Annotated[str, AfterValidator(_fraction)]
-Number = Annotated[str, BeforeValidator(_number_text), AfterValidator(_number)]
-Unit = Annotated[str, AfterValidator(lambda word: _one_of(word, dict(UNITS), "unit"))]
-QualityWord = Annotated[str, AfterValidator(lambda word: _one_of(word, dict(BY_REASON), "quality"))]
-QuantityName = Annotated[str, AfterValidator(lambda word: _one_of(word, dict(QUANTITIES), "quantity"))]
-TableName = Annotated[str, AfterValidator(lambda word: _one_of(word, dict(TABLES), "table"))]
-Address = Annotated[int, Field(ge=0, le=65535)]
-Name = Annotated[str, Field(pattern=NAME)]
-Text = Annotated[str, Field(min_length=1, max_length=2000)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class Names(_Model):
-    """A name in both languages."""
-
-    en: Text
-    zh: Text
-
-
-class Serial(_Model):
+class Serial(Model):
     """Line settings as the maker ships the device."""
 
-    baud: Annotated[int, Field(ge=300, le=4_000_000)] = 9600
+    baud: Baud = 9600
     parity: Literal["none", "even", "odd"] = "none"
     stop_bits: Literal[1, 2] = 1
     #: address as shipped; None where the source does not state one
-    unit_id: Annotated[int, Field(ge=1, le=255)] | None = None
+    unit_id: UnitId | None = None
+    #: what the unit can be set to; empty where the source does not say
+    bauds: tuple[Baud, ...] = ()
+    parities: tuple[Literal["none", "even", "odd"], ...] = ()
+    #: address that any unit answers when it is alone on the line, whatever its own is
+    any_unit_id: UnitId | None = None
 
 
-class Area(_Model):
+class Area(Model):
     """Registers that must never be read."""
 
     table: TableName
@@ -106,7 +68,7 @@ class Area(_Model):
     last: Address
 
 
-class LimitsProfile(_Model):
+class LimitsProfile(Model):
     """What one request may ask of this device, and how long it may think."""
 
     max_registers: Annotated[int, Field(ge=1, le=125)] = 125
@@ -118,10 +80,10 @@ class LimitsProfile(_Model):
     #: no reply comes later than this after its request
     max_reply_s: Annotated[float, Field(gt=0, le=60)] = 1.0
     #: silence that the device wants between two requests to it
-    min_request_gap_ms: Annotated[int, Field(ge=0, le=60_000)] = 0
+    min_request_gap_ms: Milliseconds = 0
 
 
-class FieldProfile(_Model):
+class FieldProfile(Model):
     """A named register that is no point: a status, a unit code, a serial number."""
 
     table: TableName = "holding"
@@ -159,7 +121,7 @@ class FieldProfile(_Model):
         return self.count if self.count is not None else REGISTERS[self.type]
 
 
-class SentinelProfile(_Model):
+class SentinelProfile(Model):
     """A raw value that is a state and no measurement."""
 
     raw: int | float | str
@@ -175,7 +137,7 @@ class SentinelProfile(_Model):
         return self
 
 
-class GateProfile(_Model):
+class GateProfile(Model):
     """A rule on a field that turns into a quality; exactly one of enum, ranges and bits."""
 
     field: Name
@@ -202,7 +164,15 @@ class GateProfile(_Model):
         return self
 
 
-class UnitFromProfile(_Model):
+class HeartbeatProfile(Model):
+    """A register that goes on changing while the instrument measures."""
+
+    field: Name
+    #: a value beside one that has not changed for this long is ``frozen``
+    still_s: Annotated[float, Field(ge=1, le=86_400)]
+
+
+class UnitFromProfile(Model):
     """The unit is told by a field."""
 
     field: Name
@@ -210,7 +180,7 @@ class UnitFromProfile(_Model):
     codes: dict[IntKey, Unit]
 
 
-class DecimalsFromProfile(_Model):
+class DecimalsFromProfile(Model):
     """The number of decimals is told by a field."""
 
     field: Name
@@ -218,7 +188,7 @@ class DecimalsFromProfile(_Model):
     codes: dict[IntKey, Annotated[int, Field(ge=0, le=9)]]
 
 
-class Bounds(_Model):
+class Bounds(Model):
     """Two ends in the point's unit; an end that is left out is open."""
 
     low: Number | None = None
@@ -231,7 +201,7 @@ class Bounds(_Model):
         return self
 
 
-class PointProfile(_Model):
+class PointProfile(Model):
     """One measured value."""
 
     names: Names
@@ -255,6 +225,7 @@ class PointProfile(_Model):
     decimals_from: DecimalsFromProfile | None = None
     sentinels: tuple[SentinelProfile, ...] = ()
     gates: tuple[GateProfile, ...] = ()
+    heartbeat: HeartbeatProfile | None = None
     #: what the instrument can show, for catalogue and pages
     range: Bounds = Bounds()
     #: outside of this the value is ``implausible``
@@ -262,6 +233,8 @@ class PointProfile(_Model):
     interval_ms: Annotated[int, Field(ge=100, le=86_400_000)] = 1000
     #: silence beyond this is alarmed
     longest_silence_s: Annotated[float, Field(gt=0, le=604_800)] = 30.0
+    #: trigger after which it is read; None: it can be read at any time
+    trigger: Name | None = None
     #: read unless a site says otherwise
     default: bool = True
     note: str = ""
@@ -295,7 +268,78 @@ class PointProfile(_Model):
         return self.quantity if self.suffix is None else f"{self.quantity}/{self.suffix}"
 
 
-class Expected(_Model):
+class AlarmProfile(Model):
+    """An alarm, warning or fault that the instrument itself reports: a point of 0 and 1."""
+
+    names: Names
+    field: Name
+    #: exactly one of these three: any of these bits is set, or the raw number is one of these
+    bits: tuple[Annotated[int, Field(ge=0, le=63)], ...] = ()
+    values: tuple[int, ...] = ()
+    #: [low, high], both ends included
+    ranges: tuple[tuple[int, int], ...] = ()
+    means: Literal["alarm", "warning", "fault"]
+    #: step of an alarm, 1 the first
+    level: Annotated[int, Field(ge=1, le=9)] | None = None
+    #: ``active``: the condition stands now; ``latched``: stays until it is reset on the instrument;
+    #: ``relay``: as the relay, so latched where the relay is set to latch
+    shows: Literal["active", "latched", "relay"]
+    #: a hint for whoever writes rules
+    severity: Literal["red", "orange", "yellow", "blue", "info"] | None = None
+    gates: tuple[GateProfile, ...] = ()
+    heartbeat: HeartbeatProfile | None = None
+    trigger: Name | None = None
+    interval_ms: Annotated[int, Field(ge=100, le=86_400_000)] = 1000
+    longest_silence_s: Annotated[float, Field(gt=0, le=604_800)] = 30.0
+    default: bool = True
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _fits(self) -> AlarmProfile:
+        if sum(bool(rule) for rule in (self.bits, self.values, self.ranges)) != 1:
+            raise ValueError("an alarm has exactly one of bits, values and ranges")
+        for low, high in self.ranges:
+            if low > high:
+                raise ValueError(f"range {low}..{high} is upside down")
+        if (self.level is not None) != (self.means == "alarm"):
+            raise ValueError('level belongs to means = "alarm", and to nothing else')
+        return self
+
+    @property
+    def cases(self) -> tuple[tuple[int, int], ...]:
+        """(low, high) of what sets it: bit numbers, or raw numbers."""
+        return self.ranges or tuple((item, item) for item in self.bits or self.values)
+
+
+class AlarmPoint(PointProfile):
+    """An alarm as the point that it becomes; made by ``Profile.all_points``, never written in a file."""
+
+    alarm: AlarmProfile
+
+
+class RecogniseProfile(Model):
+    """One sign by which a device of this type is known."""
+
+    field: Name
+    #: exactly one of these four: numbers or texts, an interval, the address that was asked, the beginning of a text
+    equals: tuple[int | str, ...] = ()
+    between: tuple[int, int] | None = None
+    own_address: bool = False
+    starts: str = ""
+    #: ``model``: no other device is known to say this; ``family``: sisters say it too; ``hint``: many may
+    proves: Literal["model", "family", "hint"]
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _fits(self) -> RecogniseProfile:
+        if sum((bool(self.equals), self.between is not None, self.own_address, bool(self.starts))) != 1:
+            raise ValueError("exactly one of equals, between, own_address and starts would be right")
+        if self.between is not None and self.between[0] > self.between[1]:
+            raise ValueError(f"between {self.between[0]} and {self.between[1]} is upside down")
+        return self
+
+
+class Expected(Model):
     """What an example must decode to."""
 
     #: exact number in the point's unit; left out where there is none
@@ -303,7 +347,7 @@ class Expected(_Model):
     quality: QualityWord = "ok"
 
 
-class Example(_Model):
+class Example(Model):
     """Words of a unit, and what they mean."""
 
     name: Text
@@ -311,74 +355,89 @@ class Example(_Model):
     captured: bool
     source: Text
     table: TableName = "holding"
-    address: Address
-    words: tuple[Annotated[int, Field(ge=0, le=65535)], ...]
+    address: Address | None = None
+    words: tuple[Word, ...] = ()
+    #: instead of table, address and words: both frames of a serial line in hex, with their CRC
+    request: str = ""
+    reply: str = ""
     #: point -> unit that the site has configured, where it is not the default
-    units: dict[str, Unit] = {}
-    #: point -> what comes out
+    units: dict[str, Unit] = Field(default_factory=dict)
+    #: point or alarm -> what comes out
     expect: dict[str, Expected]
 
+    @model_validator(mode="after")
+    def _fits(self) -> Example:
+        has_words, has_frames = self.address is not None and bool(self.words), bool(self.request and self.reply)
+        some_words, some_frames = self.address is not None or self.words, self.request or self.reply
+        if not (has_words and not some_frames) and not (has_frames and not some_words):
+            raise ValueError("an example has either address and words, or request and reply")
+        return self
 
-class Profile(_Model):
+
+class Profile(Model):
     """One device type."""
 
     id: Name
+    #: profile that this one was read over (``drivers.loader`` has merged them already)
+    extends: Name | None = None
     names: Names
     maker: Text
     model: Text
     kind: Literal["gas", "pressure", "level", "acceleration", "temperature", "flow", "io", "other"]
     #: S1 maker's document, S2 third party's extract of it, S3 community, M memory
     confidence: Literal["S1", "S2", "S3", "M"]
+    #: what it was compared with: nothing, frames captured from a unit, or a unit
+    proved: Literal["nothing", "frames", "unit"] = "nothing"
     sources: Annotated[tuple[Text, ...], Field(min_length=1)]
     notes: tuple[Text, ...] = ()
     serial: Serial = Serial()
     limits: LimitsProfile = LimitsProfile()
-    fields: dict[Name, FieldProfile] = {}
+    fields: dict[Name, FieldProfile] = Field(default_factory=dict)
     points: Annotated[dict[Name, PointProfile], Field(min_length=1)]
+    #: what the instrument itself reports; points of their own
+    alarms: dict[Name, AlarmProfile] = Field(default_factory=dict)
+    triggers: dict[Name, TriggerProfile] = Field(default_factory=dict)
     #: fields that tell one unit from another
     identity: tuple[Name, ...] = ()
+    #: field that holds the unit's serial number
+    serial_number: Name | None = None
+    recognise: tuple[RecogniseProfile, ...] = ()
+    outputs: dict[Name, OutputProfile] = Field(default_factory=dict)
+    watchdog: WatchdogProfile | None = None
+    address_change: AddressChange | None = None
+    line_change: LineChange | None = None
     examples: tuple[Example, ...] = ()
 
-
-def cross_problems(profile: Profile) -> list[tuple[str, str]]:
-    """Returns (key, message) for everything that no part of a profile can see alone."""
-    found: list[tuple[str, str]] = []
-    for name, point in profile.points.items():
-        named = [(f"gates[{place}].field", gate.field) for place, gate in enumerate(point.gates)]
-        if point.unit_from is not None:
-            named.append(("unit_from.field", point.unit_from.field))
-        if point.decimals_from is not None:
-            named.append(("decimals_from.field", point.decimals_from.field))
-        for key, field_name in named:
-            problem = _companion_problem(profile, point, field_name)
-            if problem is not None:
-                found.append((f"points.{name}.{key}", problem))
-        if point.address + REGISTERS[point.type] > 65536:
-            found.append((f"points.{name}.address", "the value runs past address 65535"))
-    keys = [point.key for point in profile.points.values()]
-    for name, point in profile.points.items():
-        if keys.count(point.key) > 1:
-            found.append((f"points.{name}.suffix", f"another point has the key {point.key!r} too"))
-    for place, field_name in enumerate(profile.identity):
-        if field_name not in profile.fields:
-            found.append((f"identity[{place}]", _unknown(field_name, profile.fields, "field")))
-    for place, example in enumerate(profile.examples):
-        for name in (*example.expect, *example.units):
-            if name not in profile.points:
-                found.append((f"examples[{place}].expect.{name}", _unknown(name, profile.points, "point")))
-    return found
+    @property
+    def all_points(self) -> dict[str, PointProfile]:
+        """Points and alarms by name, alarms as the points that they become; one of an unknown field is left out."""
+        found: dict[str, PointProfile] = dict(self.points)
+        for name, alarm in self.alarms.items():
+            field = self.fields.get(alarm.field)
+            if field is not None and field.type != "string" and name not in found:
+                found[name] = _alarm_point(name, alarm, field)
+        return found
 
 
-def _companion_problem(profile: Profile, point: PointProfile, name: str) -> str | None:
-    field = profile.fields.get(name)
-    if field is None:
-        return _unknown(name, profile.fields, "field")
-    if field.type == "string":
-        return f"field {name!r} is text and cannot be judged"
-    if field.table != point.table:
-        return f"field {name!r} is in table {field.table}, the point in {point.table}: one read cannot bring both"
-    return None
-
-
-def _unknown(name: str, known: dict[str, FieldProfile] | dict[str, PointProfile], what: str) -> str:
-    return f"{what} {name!r} is not defined; defined are {', '.join(known) or 'none'}"
+def _alarm_point(name: str, alarm: AlarmProfile, field: FieldProfile) -> AlarmPoint:
+    # Its parts are checked already, and a site has many.
+    return AlarmPoint.model_construct(
+        names=alarm.names,
+        quantity=OWN_QUANTITIES[alarm.means],
+        suffix=name,
+        table=field.table,
+        address=field.address,
+        type=field.type,
+        byte_order=field.byte_order,
+        resolution="1",
+        unit="1",
+        gates=alarm.gates,
+        heartbeat=alarm.heartbeat,
+        range=Bounds(low="0", high="1"),
+        trigger=alarm.trigger,
+        interval_ms=alarm.interval_ms,
+        longest_silence_s=alarm.longest_silence_s,
+        default=alarm.default,
+        note=alarm.note,
+        alarm=alarm,
+    )

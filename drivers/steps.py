@@ -209,6 +209,94 @@ class UnitFrom:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Flag:
+    """The point is 1 where its raw number says so, else 0: an alarm bit, or a state among others."""
+
+    #: ``bits``: any bit low..high is set;  ``range``: low <= raw <= high
+    kind: Literal["bits", "range"]
+    #: (low, high)
+    cases: tuple[Span, ...]
+    #: bits of the raw number that are kept, before the shift; ``None`` keeps all
+    mask: int | None = None
+    #: how far the kept bits are moved right
+    shift: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("bits", "range"):
+            raise PlanError(f"flag kind {self.kind!r} is not known; bits, range are")
+        if not self.cases or any(low > high for low, high in self.cases) or self.shift < 0:
+            raise PlanError(f"flag cases {self.cases!r} are not possible")
+
+    def to_wire(self) -> dict[str, Any]:
+        """Plain form for a stored plan."""
+        cases = [list(case) for case in self.cases]
+        return {"kind": self.kind, "cases": cases, "mask": self.mask, "shift": self.shift}
+
+    @classmethod
+    def from_wire(cls, data: Any) -> Flag:
+        """Inverse of ``to_wire``; raises PlanError."""
+        got = take(data, "flag", kind=(str,), cases=_LIST, mask=(int, _NONE), shift=(int,))
+        cases = tuple(_integers(case, 2, "flag case") for case in got["cases"])
+        pairs = tuple((case[0], case[1]) for case in cases)
+        return cls(kind=got["kind"], cases=pairs, mask=got["mask"], shift=got["shift"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """A companion that must go on changing; where it stands still the point is ``frozen`` (``drivers.heartbeat``)."""
+
+    field: FieldRef
+    #: it stands still when it has not changed for this long
+    still_ms: int
+
+    def __post_init__(self) -> None:
+        if self.still_ms < 1:
+            raise PlanError(f"no heartbeat stands still after {self.still_ms} ms")
+
+    def to_wire(self) -> dict[str, Any]:
+        """Plain form for a stored plan."""
+        return {"field": self.field.to_wire(), "still_ms": self.still_ms}
+
+    @classmethod
+    def from_wire(cls, data: Any) -> Heartbeat:
+        """Inverse of ``to_wire``; raises PlanError."""
+        got = take(data, "heartbeat", field=(Mapping,), still_ms=(int,))
+        return cls(field=FieldRef.from_wire(got["field"]), still_ms=got["still_ms"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerStep:
+    """A write that must come before a read: the device measures on command."""
+
+    #: 5, 6, 15 or 16
+    function: int
+    address: int
+    #: as ``drivers.port.WriteRequest.values``
+    values: tuple[int, ...]
+    #: from the answer to the write, or its end where there is none, until the read
+    wait_ms: int
+    #: whether the device answers the write
+    answered: bool
+
+    def __post_init__(self) -> None:
+        if self.function not in (5, 6, 15, 16) or not self.values or self.wait_ms < 0:
+            raise PlanError(f"no trigger is function {self.function} with values {self.values!r}")
+
+    def to_wire(self) -> dict[str, Any]:
+        """Plain form for a stored plan."""
+        write = {"function": self.function, "address": self.address, "values": list(self.values)}
+        return {**write, "wait_ms": self.wait_ms, "answered": self.answered}
+
+    @classmethod
+    def from_wire(cls, data: Any) -> TriggerStep:
+        """Inverse of ``to_wire``; raises PlanError."""
+        kinds = {"function": (int,), "address": (int,), "values": _LIST, "wait_ms": (int,), "answered": (bool,)}
+        got = take(data, "trigger", **kinds)
+        got["values"] = _integers(got["values"], None, "trigger.values")
+        return cls(**got)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PointStep:
     """How one point is made from the words of a block."""
 
@@ -230,6 +318,9 @@ class PointStep:
     #: what is physically possible, in counts (floats: in engineering units); ``None`` is open
     low: int | float | None = None
     high: int | float | None = None
+    #: makes the point 0 or 1; nothing else of the number is used then
+    flag: Flag | None = None
+    heartbeat: Heartbeat | None = None
 
     def __post_init__(self) -> None:
         problem = order_problem(self.data_type, self.byte_order)
@@ -243,10 +334,20 @@ class PointStep:
             and (self.multiply, self.add, self.decimals_from) != (1, 0, None)
         ):
             problem = "floats are neither scaled nor shifted"
+        if problem is None and self.flag is not None and not self._is_bare:
+            problem = "a flag is an integer that is neither scaled nor bounded"
         if problem is None and self.offset < 0:
             problem = "negative offset"
         if problem is not None:
             raise PlanError(f"point {self.name}: {problem}")
+
+    @property
+    def _is_bare(self) -> bool:
+        """Whether nothing is done to the raw number but a flag or gates."""
+        if self.data_type in FLOATS or self.decimals_from is not None or self.unit_from is not None:
+            return False
+        scale = self.multiply, self.add, self.resolution
+        return scale == (1, 0, Fraction(1)) and not self.sentinels and self.low is self.high is None
 
     @property
     def kind(self) -> Literal["int", "f32", "f64"]:
@@ -268,6 +369,8 @@ class PointStep:
             fields.append(self.unit_from.field)
         if self.decimals_from is not None:
             fields.append(self.decimals_from.field)
+        if self.heartbeat is not None:
+            fields.append(self.heartbeat.field)
         return tuple(fields)
 
     @property
@@ -277,13 +380,14 @@ class PointStep:
 
     def moved(self, by: int) -> PointStep:
         """The same point with itself and its companions counted from elsewhere."""
-        unit, decimals = self.unit_from, self.decimals_from
+        unit, decimals, beat = self.unit_from, self.decimals_from, self.heartbeat
         return replace(
             self,
             offset=self.offset + by,
             gates=tuple(replace(gate, field=gate.field.moved(by)) for gate in self.gates),
             unit_from=None if unit is None else replace(unit, field=unit.field.moved(by)),
             decimals_from=None if decimals is None else replace(decimals, field=decimals.field.moved(by)),
+            heartbeat=None if beat is None else replace(beat, field=beat.field.moved(by)),
         )
 
     def to_wire(self) -> dict[str, Any]:
@@ -303,6 +407,8 @@ class PointStep:
             "gates": [gate.to_wire() for gate in self.gates],
             "low": self.low,
             "high": self.high,
+            "flag": None if self.flag is None else self.flag.to_wire(),
+            "heartbeat": None if self.heartbeat is None else self.heartbeat.to_wire(),
         }
 
     @classmethod
@@ -324,8 +430,10 @@ class PointStep:
             gates=_LIST,
             low=(int, float, _NONE),
             high=(int, float, _NONE),
+            flag=(Mapping, _NONE),
+            heartbeat=(Mapping, _NONE),
         )
-        decimals, unit = got["decimals_from"], got["unit_from"]
+        decimals, unit, flag, beat = got["decimals_from"], got["unit_from"], got["flag"], got["heartbeat"]
         return cls(
             name=got["name"],
             offset=got["offset"],
@@ -340,6 +448,8 @@ class PointStep:
             gates=tuple(Gate.from_wire(item) for item in got["gates"]),
             low=got["low"],
             high=got["high"],
+            flag=None if flag is None else Flag.from_wire(flag),
+            heartbeat=None if beat is None else Heartbeat.from_wire(beat),
         )
 
 

@@ -39,6 +39,8 @@ class PtyDevices:
         tty.setraw(self._slave)
         self.path = os.ttyname(self._slave)
         self.heard: list[FrameRequest] = []
+        #: set by the first request
+        self.was_asked = threading.Event()
         self._stop_read, self._stop_write = os.pipe()
         self._thread = threading.Thread(target=self._run)
 
@@ -75,6 +77,7 @@ class PtyDevices:
                     if not isinstance(request, FrameRequest):
                         continue
                     self.heard.append(request)
+                    self.was_asked.set()
                     answer = self._answer(request)
                     if answer is not None:
                         due.append((time.monotonic() + answer[0], answer[1]))

@@ -11,6 +11,7 @@ from contracts import quality
 from drivers.errors import RequestError
 from drivers.frames import (
     FrameRequest,
+    FrameWrite,
     NeedMore,
     Refused,
     Reply,
@@ -18,16 +19,20 @@ from drivers.frames import (
     build_reply,
     crc16,
     crc_fits,
+    mirrors,
     parse_reply,
     parse_request,
     read_request,
     silence_s,
+    split_replies,
     strip_echo,
     whole_replies,
     why_no_reply,
     with_crc,
+    write_request,
 )
 from drivers.plan import TABLES
+from drivers.port import WriteRequest
 
 
 def ask(unit_id: int = 1, table: str = "holding", address: int = 0, count: int = 2) -> FrameRequest:
@@ -70,7 +75,15 @@ def test_the_spec_example_of_reading_coils() -> None:
 
 @pytest.mark.parametrize(
     ("baud", "bits", "silence"),
-    [(9600, 11, 0.00401), (19200, 11, 0.002005), (38400, 11, 0.00175), (115200, 10, 0.00175), (1200, 11, 0.03208)],
+    [
+        (9600, 11, 0.00401),
+        (9600, 10, 0.00401),
+        (9600, 12, 0.004375),
+        (19200, 11, 0.002005),
+        (38400, 11, 0.00175),
+        (115200, 10, 0.00175),
+        (1200, 11, 0.03208),
+    ],
 )
 def test_silence_before_a_request(baud: int, bits: int, silence: float) -> None:
     assert silence_s(baud, bits) == pytest.approx(silence, rel=1e-3)
@@ -214,6 +227,72 @@ def test_a_reply_that_looks_like_its_request() -> None:
 def test_whole_replies_in_a_stream() -> None:
     stream = b"\0" + build_reply(5, 3, (1,)) + b"\x55" + build_exception(6, 4, 2) + OWN[:4]
     assert whole_replies(stream) == [(5, 3), (6, 4)]
+
+
+def test_what_follows_the_last_whole_reply_may_be_the_next_ones_beginning() -> None:
+    whole = build_reply(5, 3, (1,))
+    assert split_replies(b"\0" + whole + OWN[:4]) == ([(5, 3)], OWN[:4])
+    assert split_replies(OWN[:4]) == ([], OWN[:4])
+    assert split_replies(OWN[:4] + OWN[4:]) == ([(1, 3)], b"")
+
+
+# --- writes -------------------------------------------------------------------------------
+
+
+def write(function: int = 6, address: int = 3, *values: int, answered_by: tuple[int, ...] = (1,)) -> FrameWrite:
+    return write_request(
+        WriteRequest(
+            unit_id=1,
+            function=function,
+            address=address,
+            values=values or (7,),
+            timeout_s=0.1,
+            max_reply_s=1.0,
+            answered_by=answered_by,
+        )
+    )
+
+
+CONFIRMED = with_crc(bytes.fromhex("01 06 00 03 00 07"))
+
+
+def test_a_confirmation_is_found_behind_what_is_none() -> None:
+    other = with_crc(bytes.fromhex("01 06 00 04 00 07"))
+    for front in (b"", b"\0\xff", other, build_reply(1, 3, (1,)), with_crc(bytes.fromhex("02 06 00 03 00 07"))):
+        assert parse_reply(write(), front + CONFIRMED) == Reply(words=(), skipped=len(front))
+        assert isinstance(parse_reply(write(), front), NeedMore)
+    for cut in range(len(CONFIRMED)):
+        assert isinstance(parse_reply(write(), CONFIRMED[:cut]), NeedMore)
+
+
+@pytest.mark.parametrize(
+    ("frame", "mirrored"),
+    [
+        (write(5, 3, 0xFF00), True),
+        (write(6, 3), True),
+        (write(6, 3, answered_by=(9,)), False),
+        (write(6, 3, answered_by=(9, 1)), True),
+        (write(15, 3, 1), False),
+        (write(16, 3, 1), False),
+        (ask(table="coil", count=20), True),
+        (ask(), False),
+    ],
+)
+def test_which_answers_can_equal_their_requests(frame: FrameRequest | FrameWrite, mirrored: bool) -> None:
+    assert mirrors(frame) is mirrored
+
+
+def test_keys_of_a_write() -> None:
+    assert write(6, 3, answered_by=(9, 1)).keys == ((1, 6), (9, 6))
+    assert write(6, 3, answered_by=()).keys == ((1, 6),)
+    with pytest.raises(RequestError):
+        write(6, 3, answered_by=(256,))
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_survived_by_a_write(junk: bytes) -> None:
+    assert isinstance(parse_reply(write(), junk), (NeedMore, Refused))
+    assert isinstance(why_no_reply(write(), junk), Refused)
 
 
 @pytest.mark.parametrize(

@@ -23,12 +23,15 @@ class VirtualLine:
 
     settings: LineSettings
     answer: Callable[[FrameRequest], Answer]
+    #: what the devices do with a frame that is no read
+    answer_other: Callable[[bytes], Answer] = lambda _: None
     now_us: int = 1_000_000
     echoes: bool = False
     #: raised by the next open or write
     broken: LineError | None = None
     #: (monotonic microseconds, request) as they came
     heard: list[tuple[int, FrameRequest]] = field(default_factory=list)
+    heard_other: list[tuple[int, bytes]] = field(default_factory=list)
     #: when a byte last moved in either direction, as the line sees it
     _moving: list[tuple[float, int]] = field(default_factory=list)
     #: shortest silence seen before a request, in microseconds
@@ -59,9 +62,12 @@ class VirtualLine:
         if self.echoes:
             self.inject(data, 0.0)
         request = parse_request(data)
-        assert isinstance(request, FrameRequest)
-        self.heard.append((self.now_us, request))
-        answer = self.answer(request)
+        if isinstance(request, FrameRequest):
+            self.heard.append((self.now_us, request))
+            answer = self.answer(request)
+        else:
+            self.heard_other.append((self.now_us, data))
+            answer = self.answer_other(data)
         if answer is not None:
             self.inject(answer[1], len(data) * self.settings.char_s + answer[0])
 
@@ -89,6 +95,16 @@ class VirtualLine:
     def exchange(self) -> Exchange:
         """The exchange under test on this line."""
         return Exchange(self.settings, self, clock_us=self.clock_us, sleep=self.sleep)
+
+    def idle(self, exchange: Exchange, until_us: int) -> None:
+        """Lets time pass as the line's thread does: it looks often while a late reply may come."""
+        while self.now_us < until_us:
+            step_us = until_us - self.now_us
+            if exchange.is_watching():
+                step_us = min(step_us, 20_000)
+            self.now_us += step_us
+            if self.now_us < until_us:
+                exchange.look()
 
     def _break(self) -> None:
         if self.broken is not None:
