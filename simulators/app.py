@@ -13,11 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from simulators.bus_owner import OwnedBus
 from simulators.control import ControlServer, required
+from simulators.dtu_client import DtuClient
 from simulators.errors import SimulatorError
 from simulators.link_proxy import LinkProxy
-from simulators.plant import Plant, SerialLine, TcpLine
+from simulators.plant import DtuLine, Plant, RtuTcpLine, SerialLine, TcpLine
 from simulators.rtu_server import RtuBus
+from simulators.rtu_tcp_server import RtuTcpServer
 from simulators.scenario import LinkState, Scenario, load_scenario
 from simulators.signals import STATES
 from simulators.tcp_server import TcpServer
@@ -49,11 +52,19 @@ class Simulator:
             self.world.play(scenarios)
         self.link = link
         self.tcp: list[TcpServer] = []
-        self.buses: list[RtuBus] = []
+        self.buses: list[RtuBus | OwnedBus] = []
+        #: serial lines behind TCP
+        self.far: list[RtuTcpServer | DtuClient] = []
         for line in plant.lines:
             units = {device.unit_id: device.id for device in plant.devices.values() if device.line == line.id}
             if isinstance(line, TcpLine):
                 self.tcp.append(TcpServer(line, units, self.world))
+            elif isinstance(line, RtuTcpLine):
+                self.far.append(RtuTcpServer(line, units, self.world))
+            elif isinstance(line, DtuLine):
+                self.far.append(DtuClient(line, units, self.world))
+            elif isinstance(line, SerialLine) and line.is_owned:
+                self.buses.append(OwnedBus(line, [plant.devices[id] for id in units.values()], self.world))
             elif isinstance(line, SerialLine):
                 self.buses.append(RtuBus(line, units, self.world))
         self._folder = scenario_folder
@@ -63,7 +74,7 @@ class Simulator:
     async def start(self) -> None:
         """Opens every line; raises a SimulatorError, with everything closed again, when one cannot be opened."""
         try:
-            for server in self.tcp:
+            for server in (*self.tcp, *self.far):
                 await server.start()
             for bus in self.buses:
                 bus.start()
@@ -86,7 +97,7 @@ class Simulator:
             await asyncio.gather(task, return_exceptions=True)
         if self.link is not None:
             await self.link.stop()
-        for server in self.tcp:
+        for server in (*self.tcp, *self.far):
             await server.stop()
         for bus in self.buses:
             bus.stop()
@@ -162,6 +173,7 @@ class Simulator:
             "devices": devices,
             "set_by_hand": list(world.by_hand()),
             "lines": {server.line.id: {"port": server.port} for server in self.tcp}
+            | {far.line.id: far.facts() for far in self.far}
             | {bus.line.id: _bus_facts(bus) for bus in self.buses},
             "link": None if self.link is None else self._link_facts(self.link),
             **self._playing(),
@@ -186,7 +198,7 @@ class Simulator:
         }
 
 
-def _bus_facts(bus: RtuBus) -> dict[str, Any]:
+def _bus_facts(bus: RtuBus | OwnedBus) -> dict[str, Any]:
     counts = bus.counts
     return {
         "device": bus.device,

@@ -181,6 +181,8 @@ def _run(options: argparse.Namespace) -> int:
                 print(f"  {bus.line.id}: {bus.line.path} -> {bus.device}", flush=True)
             for server in simulator.tcp:
                 print(f"  {server.line.id}: {server.line.host}:{server.port}", flush=True)
+            for far in simulator.far:
+                print(f"  {far.line.id}: {far.line.kind} {far.line.host}:{far.line.port}", flush=True)
         await serving
 
     asyncio.run(serve())

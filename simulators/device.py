@@ -1,6 +1,6 @@
 """A Modbus device as a pure function: request PDU and memory in, reply PDU out.
 
-Functions 1 to 6 and 16.  It knows no line: unit id, CRC, transaction numbers, delays and faults are
+Functions 1 to 6, 15 and 16.  It knows no line: unit id, CRC, transaction numbers, delays and faults are
 the servers' business.  Exceptions follow the Modbus Application Protocol V1.1b3, section 7:
 1 unknown function, 2 address that does not exist, 3 quantity that is not allowed.
 """
@@ -21,6 +21,7 @@ ILLEGAL_VALUE = 3
 _READ_TABLES = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}
 _MAX_BITS = 2000
 _MAX_WRITE = 123
+_MAX_WRITE_BITS = 1968
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +66,10 @@ def answer(pdu: bytes, memory: Memory) -> Answer | None:
         return Answer(pdu=_read(function, address, count, memory))
     if function in (5, 6) and len(pdu) == 5:
         return _write_one(pdu, memory)
-    if function == 16 and len(pdu) >= 6:
+    if function in (15, 16) and len(pdu) >= 6:
         return _write_many(pdu, memory)
     return Answer(
-        pdu=exception_pdu(function, ILLEGAL_VALUE if function in (1, 2, 3, 4, 5, 6, 16) else ILLEGAL_FUNCTION)
+        pdu=exception_pdu(function, ILLEGAL_VALUE if function in (1, 2, 3, 4, 5, 6, 15, 16) else ILLEGAL_FUNCTION)
     )
 
 
@@ -103,11 +104,16 @@ def _write_one(pdu: bytes, memory: Memory) -> Answer:
 
 
 def _write_many(pdu: bytes, memory: Memory) -> Answer:
-    address, count, size = struct.unpack(">HHB", pdu[1:6])
-    if not 1 <= count <= _MAX_WRITE or size != 2 * count or len(pdu) != 6 + size:
-        return Answer(pdu=exception_pdu(16, ILLEGAL_VALUE))
-    if not memory.has("holding", address, count):
-        return Answer(pdu=exception_pdu(16, ILLEGAL_ADDRESS))
-    words = struct.unpack(f">{count}H", pdu[6:])
-    writes = tuple(("holding", address + place, word) for place, word in enumerate(words))
+    function, address, count, size = struct.unpack(">BHHB", pdu[:6])
+    is_bits = function == 15
+    table, most = ("coil", _MAX_WRITE_BITS) if is_bits else ("holding", _MAX_WRITE)
+    if not 1 <= count <= most or size != ((count + 7) // 8 if is_bits else 2 * count) or len(pdu) != 6 + size:
+        return Answer(pdu=exception_pdu(function, ILLEGAL_VALUE))
+    if not memory.has(table, address, count):
+        return Answer(pdu=exception_pdu(function, ILLEGAL_ADDRESS))
+    if is_bits:
+        words = tuple(pdu[6 + place // 8] >> place % 8 & 1 for place in range(count))
+    else:
+        words = struct.unpack(f">{count}H", pdu[6:])
+    writes = tuple((table, address + place, word) for place, word in enumerate(words))
     return Answer(pdu=pdu[:5], writes=writes)

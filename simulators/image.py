@@ -14,17 +14,19 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 
 from contracts.quality import BY_REASON, GOOD, IMPLAUSIBLE, INHIBITED, INVALID, NOT_A_NUMBER, UNIT_MISMATCH
-from drivers.build import identity_reads, point_step
-from drivers.encode import encode_string, encode_words
+from drivers.build import point_step
+from drivers.encode import encode_words
 from drivers.errors import EncodeError
 from drivers.plan import IdentityRead, worse
 from drivers.profile import Profile
-from drivers.steps import DecimalsFrom, FieldRef, Gate, PointStep
+from drivers.steps import DecimalsFrom, FieldRef, Flag, Gate, PointStep
 from drivers.words import FLOATS, REGISTERS
 from simulators.device import Memory, Range
 from simulators.errors import ImageError
+from simulators.identity import identity_values, known_spans, text_words
 from simulators.signals import SILENT, Shown
 
 #: what a float register can carry
@@ -67,6 +69,7 @@ class DeviceImage:
         units: Mapping[str, str] | None = None,
         read: Collection[str] | None = None,
         serial: str = "",
+        unit_id: int | None = None,
     ) -> None:
         """Lays the image out.
 
@@ -75,7 +78,8 @@ class DeviceImage:
             units: profile-local point name -> UCUM unit that the device is set to, where not the default.
             read: profile-local names of the points that are read; None is the profile's default.  Where
                 points share a unit or decimals register, these say how the device is set.
-            serial: what numeric and text identity registers say; empty leaves them 0.
+            serial: what the register of the serial number says; empty leaves it 0.
+            unit_id: what registers say that repeat the device's address; None leaves them 0.
 
         Raises:
             ProfileError: a unit that the instrument cannot have.
@@ -87,37 +91,51 @@ class DeviceImage:
             point.key: ImagePoint(
                 key=point.key, table=point.table, step=point_step(profile, name, unit=units.get(name))
             )
-            for name, point in profile.points.items()
+            for name, point in profile.all_points.items()
         }
         self._read = frozenset(
-            point.key for name, point in profile.points.items() if (point.default if read is None else name in read)
+            point.key for name, point in profile.all_points.items() if (point.default if read is None else name in read)
         )
         self._decimals = {key: _usual_decimals(point.step) for key, point in self.points.items()}
-        identities = identity_reads(profile)
         forbidden = [(area.table, area.first, area.last) for area in profile.limits.forbidden]
-        fields = [(field.table, field.address, field.registers) for field in profile.fields.values()]
-        self._ranges = _ranges(self.points.values(), identities, fields, profile.limits.max_gap, forbidden)
+        self._ranges = _ranges(self.points.values(), known_spans(profile), profile.limits.max_gap, forbidden)
         self._max_registers = profile.limits.max_registers
         self._start_multiple = profile.limits.start_multiple
-        self._healthy = self._healthy_words(identities, serial)
+        self._fields = self._status_fields()
+        self._beats = {(item.table, item.step.heartbeat.field) for item in self.points.values() if item.step.heartbeat}
+        self._healthy = self._healthy_words(identity_values(profile, serial, unit_id))
 
-    def memory(self, shown: Mapping[str, Shown]) -> Memory:
+    def memory(self, shown: Mapping[str, Shown], beat: int = 0) -> Memory:
         """Returns what a request finds in the device.
 
         Args:
             shown: point key -> engineering value or state word; a point that is not named shows 0.
+            beat: what heartbeats have counted to, where no point says otherwise.
 
         Raises:
             ImageError: an unknown point, or a state that its registers cannot show.
         """
         words: _Words = {table: dict(content) for table, content in self._healthy.items()}
+        for table, field in self._beats:
+            _put_field(words.setdefault(table, {}), field, beat % (_field_limits(field)[1] + 1))
+        alarms = []
         for key, what in shown.items():
             point = self._point(key)
-            if not isinstance(what, str):
+            if point.step.flag is None and not isinstance(what, str):
                 self._put_number(words, point, what)
+            elif point.step.flag is not None and not isinstance(what, str) and what >= 0.5:
+                alarms.append((point, point.step.flag))
+        # A state among others gives way to a fault, as in a real head; bits of a word stand side by side.
+        for point, flag in alarms:
+            if flag.kind == "range":
+                self._show_state(words, point, flag)
         for key, what in shown.items():
             if isinstance(what, str) and what != SILENT:
                 self._put_state(words, self.points[key], what)
+        for point, flag in alarms:
+            if flag.kind == "bits":
+                bit = 1 << flag.cases[0][0]
+                _set_bits(words.setdefault(point.table, {}), _flag_field(point.step, flag), bit)
         return Memory(
             words=words, ranges=self._ranges, max_registers=self._max_registers, start_multiple=self._start_multiple
         )
@@ -137,6 +155,8 @@ class DeviceImage:
     def span(self, key: str) -> tuple[float, float]:
         """Returns the lowest and highest engineering value that the point's registers can carry."""
         step = self._point(key).step
+        if step.flag is not None:
+            return 0.0, 1.0
         if step.data_type in FLOATS:
             most = _FLOAT_MOST[step.data_type]
             return -most, most
@@ -160,19 +180,20 @@ class DeviceImage:
             raise ImageError(f"a {self.profile_id} has no point {key!r}; it has {', '.join(self.points)}")
         return point
 
-    def _healthy_words(self, identities: Iterable[IdentityRead], serial: str) -> _Words:
+    def _healthy_words(self, identities: Iterable[tuple[IdentityRead, int | str]]) -> _Words:
         words: _Words = {}
-        for item in identities:
-            for place, word in enumerate(_identity_words(item, serial)):
-                words.setdefault(item.table, {})[item.address + place] = word
-        fields: dict[tuple[str, FieldRef], list[Gate]] = {}
-        for point in self.points.values():
-            for gate in point.step.gates:
-                fields.setdefault((point.table, gate.field), []).append(gate)
-        for (table, field), gates in fields.items():
-            _put_field(words.setdefault(table, {}), field, _healthy_value(field, gates, self.profile_id))
+        for item, said in identities:
+            if isinstance(said, str):
+                for place, word in enumerate(text_words(item, said)):
+                    words.setdefault(item.table, {})[item.address + place] = word
+            else:
+                _put_identity(words.setdefault(item.table, {}), item, said)
+        for (table, field), (gates, flags) in self._fields.items():
+            _put_field(words.setdefault(table, {}), field, _healthy_value(field, gates, flags, self.profile_id))
         # A point that is read has the last word on registers that it shares.
         for key, point in sorted(self.points.items(), key=lambda item: item[0] in self._read):
+            if point.step.flag is not None:
+                continue
             table_words = words.setdefault(point.table, {})
             unit, decimals = point.step.unit_from, point.step.decimals_from
             if unit is not None and unit.accepted:
@@ -181,6 +202,31 @@ class DeviceImage:
                 _put_field(table_words, decimals.field, self._decimals[key][0])
             self._put_number(words, point, 0.0)
         return words
+
+    def _status_fields(self) -> dict[tuple[str, FieldRef], tuple[list[Gate], list[Flag]]]:
+        """Every status field with what judges it."""
+        found: dict[tuple[str, FieldRef], tuple[list[Gate], list[Flag]]] = {}
+        for point in self.points.values():
+            for gate in point.step.gates:
+                gates = found.setdefault((point.table, gate.field), ([], []))[0]
+                if gate not in gates:
+                    gates.append(gate)
+        for point in self.points.values():
+            if point.step.flag is None:
+                continue
+            place = point.table, _flag_field(point.step, point.step.flag)
+            # Bits of a word that nothing else judges are 0 unless raised, and the rest of the word is another field's.
+            if point.step.flag.kind == "range" or place in found:
+                found.setdefault(place, ([], []))[1].append(point.step.flag)
+        return found
+
+    def _show_state(self, words: _Words, point: ImagePoint, flag: Flag) -> None:
+        """Shows an alarm whose field is a state: a state that means it and, where there is one, no fault as well."""
+        field = _flag_field(point.step, flag)
+        gates = self._fields[point.table, field][0]
+        values = [value for low, high in flag.cases for value in (low, high)]
+        value = next((value for value in values if _judged(gates, value) == GOOD), values[0])
+        _put_field(words.setdefault(point.table, {}), field, value)
 
     def _put_number(self, words: _Words, point: ImagePoint, value: float) -> None:
         step, table = point.step, words.setdefault(point.table, {})
@@ -310,12 +356,32 @@ def _gate_values(gate: Gate, code: int) -> Iterator[int]:
                     return
 
 
-def _healthy_value(field: FieldRef, gates: list[Gate], profile_id: str) -> int:
-    for gate in gates:
-        for value in _gate_values(gate, GOOD):
-            if _judged(gates, value) == GOOD:
-                return value
+def _healthy_value(field: FieldRef, gates: list[Gate], flags: list[Flag], profile_id: str) -> int:
+    few = range(min(_TRIED, _field_limits(field)[1] + 1))
+    likely = (value for gate in gates for value in _gate_values(gate, GOOD))
+    for value in chain(likely, few):
+        if _judged(gates, value) == GOOD and not any(_is_raised(flag, value) for flag in flags):
+            return value
     raise ImageError(f"{profile_id}: no value of the status register at {field.offset} means healthy")
+
+
+def _flag_field(step: PointStep, flag: Flag) -> FieldRef:
+    return FieldRef(
+        offset=step.offset, data_type=step.data_type, byte_order=step.byte_order, mask=flag.mask, shift=flag.shift
+    )
+
+
+def _is_raised(flag: Flag, value: int) -> bool:
+    if flag.kind == "bits":
+        return any(value >> low & ((1 << (high - low + 1)) - 1) for low, high in flag.cases)
+    return any(low <= value <= high for low, high in flag.cases)
+
+
+def _set_bits(table: dict[int, int], field: FieldRef, bits: int) -> None:
+    """Sets bits of a field and leaves its others."""
+    bits = bits << field.shift
+    words = encode_words(bits, data_type=_unsigned(field.data_type), byte_order=field.byte_order)
+    _merge(table, field.offset, words, words)
 
 
 def _first_outside(field: FieldRef, taken: tuple[int, ...]) -> _FieldWay | None:
@@ -393,20 +459,18 @@ def _usual_decimals(step: PointStep) -> tuple[int, int]:
     return by_fineness[-1]
 
 
-def _identity_words(item: IdentityRead, serial: str) -> tuple[int, ...]:
+def _put_identity(table: dict[int, int], item: IdentityRead, number: int) -> None:
+    field = FieldRef(
+        offset=item.address, data_type=item.data_type, byte_order=item.byte_order, mask=item.mask, shift=item.shift
+    )
     try:
-        if item.data_type == "string":
-            order = item.byte_order or "AB"
-            return encode_string(serial, count=item.count, byte_order=order, encoding=item.encoding)
-        number = int(serial) if serial.isascii() and serial.isdigit() else 0
-        return encode_words(number, data_type=item.data_type, byte_order=item.byte_order)
+        _put_field(table, field, number)
     except EncodeError as error:
-        raise ImageError(f"serial number {serial!r} does not fit the register {item.name}: {error}") from error
+        raise ImageError(f"{number} does not fit the register {item.name}: {error}") from error
 
 
 def _ranges(
     points: Iterable[ImagePoint],
-    identities: Iterable[IdentityRead],
     fields: Iterable[tuple[str, int, int]],
     max_gap: int,
     forbidden: Iterable[tuple[str, int, int]],
@@ -416,8 +480,6 @@ def _ranges(
     for point in points:
         for offset, length in point.step.spans:
             spans.setdefault(point.table, set()).add((offset, offset + length))
-    for item in identities:
-        spans.setdefault(item.table, set()).add((item.address, item.address + item.count))
     for table, address, count in fields:
         spans.setdefault(table, set()).add((address, address + count))
     for table, first, last in forbidden:

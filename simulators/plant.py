@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from drivers.errors import ProfileError
-from drivers.loader import load_profile
+from drivers.loader import load_profile, system_dirs
 from drivers.profile import Profile
 from simulators.errors import FileError, ImageError
 from simulators.image import DeviceImage
@@ -40,6 +40,30 @@ class _TcpPort(_Part):
     port: Annotated[int, Field(ge=1, le=65535)] = 502
 
 
+class _RtuTcpPort(_Part):
+    id: Id
+    kind: Literal["rtu-tcp"]
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)]
+    baud: Annotated[int, Field(ge=300, le=4_000_000)] = 9600
+
+
+class _DtuPacket(_Part):
+    text: str | None = None
+    hex: str | None = None
+    pattern: str | None = None
+    example: str | None = None
+
+
+class _DtuPort(_Part):
+    id: Id
+    kind: Literal["dtu"]
+    listen: str
+    registration: _DtuPacket
+    heartbeat: _DtuPacket | None = None
+    baud: Annotated[int, Field(ge=300, le=4_000_000)] = 9600
+
+
 class _SerialPort(_Part):
     id: Id
     kind: Literal["serial"]
@@ -47,6 +71,10 @@ class _SerialPort(_Part):
     baud: Annotated[int, Field(ge=300, le=4_000_000)]
     parity: Literal["none", "even", "odd"] = "none"
     stop_bits: Literal[1, 2] = 1
+    listen_only: bool = False
+
+
+_Port = _TcpPort | _RtuTcpPort | _DtuPort | _SerialPort
 
 
 class _Point(_Part):
@@ -65,7 +93,7 @@ class _Device(_Part):
 
 
 class _Site(_Part):
-    port: Annotated[list[Annotated[_TcpPort | _SerialPort, Field(discriminator="kind")]], Field(min_length=1)]
+    port: Annotated[list[Annotated[_Port, Field(discriminator="kind")]], Field(min_length=1)]
     device: Annotated[list[_Device], Field(min_length=1)]
     profile_dirs: list[str] = []
 
@@ -102,12 +130,44 @@ class TcpLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RtuTcpLine:
+    """An address where a serial server listens, and the line behind it."""
+
+    kind: ClassVar[str] = "RTU over TCP at"
+
+    id: str
+    host: str
+    port: int
+    settings: LineSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DtuLine:
+    """A DTU that dials an address, and the line behind it."""
+
+    kind: ClassVar[str] = "DTU, dials"
+
+    id: str
+    host: str
+    port: int
+    registration: bytes
+    #: empty: none is sent
+    heartbeat: bytes
+    settings: LineSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SerialLine:
     """A serial bus; ``path`` becomes a symbolic link to a pseudo terminal."""
 
     id: str
     path: Path
     settings: LineSettings
+    #: a controller of its own asks the devices; the path is that of a tap
+    is_owned: bool = False
+
+
+Line = TcpLine | RtuTcpLine | DtuLine | SerialLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,7 +188,7 @@ class Plant:
     """Everything that is simulated."""
 
     source: str
-    lines: tuple[TcpLine | SerialLine, ...]
+    lines: tuple[Line, ...]
     devices: Mapping[str, PlantDevice]
 
     def point_keys(self) -> tuple[str, ...]:
@@ -149,14 +209,17 @@ def make_plant(data: dict[str, Any], source: str, folder: Path) -> Plant:
     """Makes the plant from a site file's content; relative paths are counted from ``folder``."""
     site = parse(_Site, data, source)
     problems: list[tuple[str, str]] = []
-    lines: dict[str, TcpLine | SerialLine] = {}
+    lines: dict[str, Line] = {}
     for place, port in enumerate(site.port):
         if port.id in lines:
             problems.append((f"port[{place}].id", f"{port.id!r} is used twice"))
-        lines[port.id] = _line(port, folder)
+        try:
+            lines[port.id] = _line(port, folder)
+        except ValueError as error:
+            problems.append((f"port[{place}]", str(error)))
     devices: dict[str, PlantDevice] = {}
     taken: set[tuple[str, int]] = set()
-    extra = [folder / name for name in site.profile_dirs]
+    extra = [*system_dirs(), *(folder / name for name in site.profile_dirs)]
     for place, device in enumerate(site.device):
         key = f"device[{place}]"
         if device.id in devices:
@@ -186,12 +249,35 @@ def make_plant(data: dict[str, Any], source: str, folder: Path) -> Plant:
 def _image(profile: Profile, device: _Device) -> DeviceImage:
     units = {name: point.unit for name, point in device.points.items() if point.unit is not None}
     said = {name: point.read for name, point in device.points.items() if point.read is not None}
-    read = [name for name, point in profile.points.items() if said.get(name, point.default)]
-    return DeviceImage(profile, units=units, read=read, serial=device.serial)
+    read = [name for name, point in profile.all_points.items() if said.get(name, point.default)]
+    return DeviceImage(profile, units=units, read=read, serial=device.serial, unit_id=device.unit_id)
 
 
-def _line(port: _TcpPort | _SerialPort, folder: Path) -> TcpLine | SerialLine:
+def _line(port: _Port, folder: Path) -> Line:
     if isinstance(port, _TcpPort):
         return TcpLine(id=port.id, host=port.host, port=port.port)
+    if isinstance(port, _RtuTcpPort):
+        return RtuTcpLine(id=port.id, host=port.host, port=port.port, settings=LineSettings(baud=port.baud))
+    if isinstance(port, _DtuPort):
+        host, _, number = port.listen.rpartition(":")
+        return DtuLine(
+            id=port.id,
+            host=host.removeprefix("[").removesuffix("]"),
+            port=int(number),
+            registration=_packet("registration", port.registration),
+            heartbeat=b"" if port.heartbeat is None else _packet("heartbeat", port.heartbeat),
+            settings=LineSettings(baud=port.baud),
+        )
     settings = LineSettings(baud=port.baud, parity=port.parity, stop_bits=port.stop_bits)
-    return SerialLine(id=port.id, path=folder / port.device, settings=settings)
+    return SerialLine(id=port.id, path=folder / port.device, settings=settings, is_owned=port.listen_only)
+
+
+def _packet(key: str, packet: _DtuPacket) -> bytes:
+    """Returns what a DTU sends; raises ValueError where the file does not say it."""
+    if packet.text is not None:
+        return packet.text.encode()
+    if packet.hex is not None:
+        return bytes.fromhex(packet.hex)
+    if packet.example is None:
+        raise ValueError(f"{key}: only a pattern is given; an example that it fits would be right, to be sent")
+    return packet.example.encode()

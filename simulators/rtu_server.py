@@ -236,11 +236,15 @@ class _Wire:
         return found
 
     def queue(self, data: bytes, begins: float) -> None:
-        """Puts a reply on the wire at a time, or after what is on it already."""
-        if self._out:
-            last = self._out[-1]
-            begins = max(begins, last.first_s + len(last.data) * self._character_s)
-        self._out.append(_Outgoing(data=data, first_s=begins))
+        """Puts a reply on the wire at its time, or after a reply that it would overlap; a later one holds none back."""
+        length_s = len(data) * self._character_s
+        place = 0
+        for place, other in enumerate(self._out, start=1):
+            if begins + length_s <= other.first_s:
+                place -= 1
+                break
+            begins = max(begins, other.first_s + len(other.data) * self._character_s)
+        self._out.insert(place, _Outgoing(data=data, first_s=begins))
 
     def due(self, now: float) -> bytes:
         """Returns the bytes whose last bit is out by now."""

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from simulators import signals
 from simulators.errors import FileError, ImageError, SignalError, SimulatorError
 from simulators.faults import DEFAULT_DELAY_S, DEFAULT_EXCEPTION, HEALTHY, KINDS, with_fault
-from simulators.plant import Plant, SerialLine
+from simulators.plant import Plant, TcpLine
 from simulators.signals import Signal, State
 from simulators.toml_file import parse, read_toml
 
@@ -336,7 +336,7 @@ def make_scenario(data: dict[str, Any], *, id: str, source: str, base_of: Any = 
 def scenario_problems(scenario: Scenario, plant: Plant) -> list[tuple[str, str]]:
     """Returns (where, what) for everything in a scenario that this plant cannot play."""
     found: list[tuple[str, str]] = []
-    serial = {line.id for line in plant.lines if isinstance(line, SerialLine)}
+    plain = {line.id for line in plant.lines if isinstance(line, TcpLine)}
     for change in scenario.signals:
         device_id, _, key = change.point.partition("/")
         device = plant.devices.get(device_id)
@@ -352,7 +352,7 @@ def scenario_problems(scenario: Scenario, plant: Plant) -> list[tuple[str, str]]
         device = plant.devices.get(fault.device)
         if device is None:
             found.append((fault.origin, f"no device {fault.device!r}; there are {', '.join(plant.devices)}"))
-        elif fault.kind == "wrong_crc" and device.line not in serial:
+        elif fault.kind == "wrong_crc" and device.line in plain:
             found.append((fault.origin, f"{fault.device} is on TCP, which carries no checksum of ours"))
     return found
 

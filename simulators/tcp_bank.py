@@ -1,10 +1,11 @@
 """Many plain Modbus TCP devices in one cheap process, for measurements.
 
-Each device listens on its own loopback address, 127.1.0.1 and up, on the same port, and has ``registers``
-holding registers from address 0: the first counts up every second, the others move slowly, as
-profile ``plain-20`` (``benchmarks/profiles``) reads them.  Replies are prepared once a second, so that a
-request costs a lookup and a write; the bank shares the machine with what is measured.  Function 6 holds a
-register at a value (an alarm can be set off so); the value 65535 releases it.  It knows no scenario and no fault.
+Each device listens on its own loopback address, 127.1.0.1 to 127.1.0.250, then 127.1.1.1 and up, on the same
+port, and has ``registers`` holding registers from address 0: the first counts up every second, the others
+move slowly, as profile ``plain-20`` (``benchmarks/profiles``) reads them. Replies are prepared once a second,
+so that a request costs a lookup and a write; the bank shares the machine with what is measured. Function 6
+holds a register at a value (an alarm can be set off so); the value 65535 releases it. It knows no scenario
+and no fault.
 """
 
 from __future__ import annotations
@@ -21,13 +22,15 @@ from simulators.tcp_server import listen, no_delay
 REFRESH_S = 1.0
 #: written to a register, it moves again
 RELEASE = 0xFFFF
-MAX_DEVICES = 250
+MAX_DEVICES = 1000
+#: loopback addresses of one block
+_BLOCK = 250
 MAX_REGISTERS = 125
 
 
 def device_host(number: int) -> str:
     """Returns the loopback address of a device, counted from 0."""
-    return f"127.1.0.{number + 1}"
+    return f"127.1.{number // _BLOCK}.{number % _BLOCK + 1}"
 
 
 def words_at(device: int, registers: int, tick: int) -> list[int]:

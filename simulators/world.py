@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from simulators.device import Answer, Memory, answer, exception_pdu
 from simulators.errors import FileError, ImageError, SimulatorError
 from simulators.faults import DEFAULT_DELAY_S, DEFAULT_EXCEPTION, HEALTHY, Faults, together, with_fault
-from simulators.plant import Plant, PlantDevice, SerialLine
+from simulators.plant import Plant, PlantDevice, TcpLine
 from simulators.scenario import LinkState, Scenario, SignalChange, scenario_problems
 from simulators.signals import SILENT, Constant, Shown, Signal, State, shown_at
+
+#: a heartbeat counts one up so often, as on Honeywell heads (seconds)
+BEAT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +154,8 @@ class World:
         if kind == "none":
             self._hand_faults = {key: item for key, item in self._hand_faults.items() if key != device_id}
             return
-        serial = {line.id for line in self.plant.lines if isinstance(line, SerialLine)}
-        if kind == "wrong_crc" and device.line not in serial:
+        plain = {line.id for line in self.plant.lines if isinstance(line, TcpLine)}
+        if kind == "wrong_crc" and device.line in plain:
             raise SimulatorError(f"{device_id} is on TCP, which carries no checksum of ours")
         faults = with_fault(before.faults, kind, is_on=is_on, delay_s=delay_s, code=code)
         since = self._clock() if faults.is_frozen and not before.faults.is_frozen else before.frozen_since_s
@@ -186,7 +189,8 @@ class World:
     def memory(self, device_id: str) -> Memory:
         """Returns the device's registers as they are now."""
         device = self._device(device_id)
-        memory = device.image.memory(self._shown(device, self._now(device_id)))
+        now_s = self._now(device_id)
+        memory = device.image.memory(self._shown(device, now_s), beat=int(now_s // BEAT_S))
         written = self._written[device_id].words
         if not written:
             return memory

@@ -115,7 +115,7 @@ def test_bad_files_end_with_status_2(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert cli.main(["run", str(tmp_path / "none.toml")]) == 2
     assert "cannot be read" in capsys.readouterr().err
     assert cli.main(["tcp-bank", "--devices", "0", "--port", "5020"]) == 2
-    assert "from 1 to 250" in capsys.readouterr().err
+    assert "from 1 to 1000" in capsys.readouterr().err
 
 
 def test_list_shows_every_scenario_in_both_languages(capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,6 +51,9 @@ def test_replies_to_reads(request_hex: str, reply_hex: str) -> None:
         ("10 00 6c 00 02 04 00 0a 01 02", "10 00 6c 00 02", (("holding", 108, 10), ("holding", 109, 258))),
         ("10 00 6c 00 02 03 00 0a 01", "90 03", ()),
         ("10 00 72 00 02 04 00 0a 01 02", "90 02", ()),
+        ("0f 00 13 00 03 01 05", "0f 00 13 00 03", (("coil", 19, 1), ("coil", 20, 0), ("coil", 21, 1))),
+        ("0f 00 13 00 03 02 05 00", "8f 03", ()),
+        ("0f 00 25 00 03 01 05", "8f 02", ()),
     ],
 )
 def test_replies_to_writes(request_hex: str, reply_hex: str, writes: tuple[object, ...]) -> None:

@@ -23,7 +23,7 @@ from simulators.signals import SILENT, Shown
 
 PROFILES = shipped_profile_ids()
 #: two points of one register: only one of them can be read
-ALONE = {("qd-transmitter", "pressure"), ("qd-transmitter", "level")}
+ALONE = {(id, name) for id in ("qd-transmitter", "qdy30a") for name in ("pressure", "level")}
 
 
 @cache
@@ -40,11 +40,13 @@ def read_back(profile: Profile, image: DeviceImage, name: str, shown: dict[str, 
 
 
 def words_of(memory: Memory, table: str, address: int, count: int) -> tuple[int, ...]:
-    function = {"holding": 3, "input": 4}[table]
+    function = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}[table]
     reply = answer(bytes((function,)) + address.to_bytes(2, "big") + count.to_bytes(2, "big"), memory)
     assert reply is not None
     assert reply.pdu[0] == function, f"exception {reply.pdu[1]} for {table} {address}+{count}"
     data = reply.pdu[2:]
+    if function in (1, 2):
+        return tuple(data[place // 8] >> place % 8 & 1 for place in range(count))
     return tuple(int.from_bytes(data[place : place + 2], "big") for place in range(0, len(data), 2))
 
 
@@ -87,6 +89,39 @@ def test_every_state_that_a_point_can_show_is_decoded_as_that_state(id: str) -> 
                 continue
             _, code = read_back(profile, image, name, {point.key: word})
             assert code == BY_REASON[word], (name, word)
+
+
+@pytest.mark.parametrize("id", [id for id in PROFILES if profile_of(id).alarms])
+def test_every_alarm_of_an_instrument_can_be_shown_by_itself(id: str) -> None:
+    profile = profile_of(id)
+    image = DeviceImage(profile)
+    for name in profile.alarms:
+        key = profile.all_points[name].key
+        assert image.span(key) == (0.0, 1.0)
+        for value in (0, 1):
+            got, code = read_back(profile, image, name, {key: float(value)})
+            assert (got, code) == (value, GOOD), (name, value)
+
+
+def test_alarms_stand_beside_a_number_and_a_state() -> None:
+    profile, image = profile_of("honeywell-midas"), DeviceImage(profile_of("honeywell-midas"))
+    shown: dict[str, Shown] = {"gas": 5.0, "own-alarm/a1": 1.0, "own-alarm/a2": 1.0}
+    assert read_back(profile, image, "gas", shown) == (5.0, GOOD)
+    assert read_back(profile, image, "a1", shown) == read_back(profile, image, "a2", shown) == (1, GOOD)
+    assert words_of(image.memory(shown), "holding", 0, 1) == (0x00C1,)
+    head, told = profile_of("gas-head-10reg"), DeviceImage(profile_of("gas-head-10reg"))
+    shown = {"gas": 12.5, "own-alarm/low-alarm": 0.0, "own-alarm/high-alarm": 1.0}
+    assert words_of(told.memory(shown), "holding", 5, 1) == (6,)
+    assert words_of(told.memory({**shown, "gas": "fault"}), "holding", 5, 1) == (3,)
+    troubled = DeviceImage(profile_of("honeywell-xnx")).memory({"gas": "fault", "own-alarm/a2": 1.0})
+    assert words_of(troubled, "holding", 5, 2) == (0x0002, 8)
+    assert read_back(head, told, "gas", shown)[1] == GOOD
+
+
+def test_heartbeats_count_unless_a_point_says_otherwise() -> None:
+    image = DeviceImage(profile_of("honeywell-xrl"))
+    assert [words_of(image.memory({}, beat=beat), "holding", 107, 1) for beat in (0, 5, 65536)] == [(0,), (5,), (0,)]
+    assert words_of(image.memory({"heartbeat": 9.0}, beat=5), "holding", 107, 1) == (9,)
 
 
 @pytest.mark.parametrize("id", PROFILES)

@@ -183,3 +183,12 @@ def test_a_wire_holds_a_request_until_its_last_bit_has_come() -> None:
 )
 def test_the_length_of_a_request(data: str, length: int | None) -> None:
     assert request_length(bytes.fromhex(data)) == length
+
+
+def test_a_late_reply_holds_no_other_back() -> None:
+    wire = _Wire(LineSettings(baud=9600))
+    wire.queue(b"late", 5.0)
+    wire.queue(b"now", 1.0)
+    wire.queue(b"next", 1.0)
+    assert wire.due(2.0) == b"nownext"
+    assert wire.due(6.0) == b"late"
