@@ -8,12 +8,14 @@ field split such blocks is seen in wb-mqtt-serial's README.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from contracts.columns import MAX_COUNT
 from contracts.quality import GOOD, INVALID
+from drivers.heartbeat import watching
 from drivers.plan import BlockDecoder, BlockRead, Decoded, PointStep, compile_block
+from drivers.port import monotonic_us
 from drivers.words import FLOATS, REGISTERS
 
 
@@ -56,9 +58,12 @@ def holes(read: BlockRead) -> tuple[tuple[int, int], ...]:
     return tuple(found)
 
 
-def decoder(read: BlockRead) -> BlockDecoder:
-    """Returns the block's decode function; a count that does not fit a batch becomes ``invalid``."""
-    decode = compile_block(read)
+def decoder(read: BlockRead, clock: Callable[[], int] = monotonic_us) -> BlockDecoder:
+    """Returns the block's decode function; a count that does not fit a batch becomes ``invalid``.
+
+    Each function watches the heartbeats of its own device, so two devices never share one.
+    """
+    decode = watching(read, compile_block(read), clock)
     if all(_largest(point) <= MAX_COUNT for point in read.points):
         return decode
 

@@ -97,6 +97,27 @@ class Latency:
         ]
 
 
+class Worst:
+    """The largest time of the last one to two windows."""
+
+    __slots__ = ("_before_us", "us")
+
+    def __init__(self) -> None:
+        #: of this window
+        self.us = 0
+        self._before_us = 0
+
+    def roll(self) -> None:
+        """Begins a new window."""
+        self._before_us, self.us = self.us, 0
+
+    @property
+    def ms(self) -> float | None:
+        """Milliseconds; None: nothing was seen."""
+        worst = max(self.us, self._before_us)
+        return worst / 1000 if worst else None
+
+
 class DeviceCounters:
     """Everything counted of one device."""
 

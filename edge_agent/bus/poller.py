@@ -1,8 +1,9 @@
 """The poller of one port: wait for the next tick, ask, decode, hand on.  One task, one timer.
 
 It decides little: whose turn it is says ``schedule``, whether a device is worth asking
-``device_state``, what words mean the block's decoder, what values mean the sink.  Every tick
-of every block gives exactly one row, taken or not, so that the grid has no unexplained hole:
+``device_state`` and ``probes``, what is asked twice ``second_attempt``, what words mean the block's
+decoder, what values mean the sink.  Every tick of every block gives exactly one row, taken or not,
+so that the grid has no unexplained hole:
 
 ===============================  ===========================  =============================
 tick                             sample time                  quality codes
@@ -13,9 +14,11 @@ device silent, no probe due      the tick                     ``not_asked``
 not asked before the next tick   the tick                     ``missed_tick``
 ===============================  ===========================  =============================
 
-*The retry policy*, here and nowhere else: a damaged reply or a busy device is asked once more at
-once if that can end before the block's next tick.  Nothing else is asked twice.  A block
-refused with exception 2 is read point by point in the same tick and from then on.
+A block refused with exception 2 is read point by point in the same tick and from then on.  A block
+with a trigger is written first and read after its wait; others use the line meanwhile.
+
+With ``in_flight`` above 1 so many turns run at once, each with another device.  A technician's
+job (``borrow``) gets a slot between two requests.
 
 On the hot path (a good reply) nothing is made beyond the result and the decoded row.
 """
@@ -24,28 +27,40 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from contracts import quality
 from contracts.batch import HealthRecord
 from drivers.errors import DecodeError
-from drivers.plan import BlockDecoder, BlockRead, Decoded
+from drivers.plan import BlockDecoder, Decoded
 from drivers.port import BusPort, ReadRequest, ReadResult, monotonic_us
-from edge_agent.bus.block import Part, decoder, holes, split
-from edge_agent.bus.counters import WINDOW_US, DeviceCounters, PortCounters
-from edge_agent.bus.device_state import HEALTHY, DeviceState, Event, Phase, event_of, step, timeout_s
-from edge_agent.bus.schedule import Schedule, Slot, Turn
-from edge_agent.plan import BlockPlan, DevicePlan, Plan
+from edge_agent.bus.block import split
+from edge_agent.bus.budget import PortBudget, deadline_s
+from edge_agent.bus.counters import WINDOW_US, PortCounters
+from edge_agent.bus.device_state import HEALTHY, Event, Phase, event_of, gateway_rest_us
+from edge_agent.bus.lending import JOB_SHARE, Job, Lending
+from edge_agent.bus.polled import PolledBlock, PolledDevice, named
+from edge_agent.bus.probes import ProbeAccount
+from edge_agent.bus.schedule import Schedule, Turn
+from edge_agent.bus.second_attempt import second_attempt_ms
+from edge_agent.errors import ControlError
+from edge_agent.plan import BlockPlan, DevicePlan, Plan, PortPlan
 
 _LOG = logging.getLogger(__name__)
-_RETRIED = frozenset({quality.BAD_FRAME, quality.DEVICE_BUSY})
 #: after a split that did not help the block is tried whole for this long (us)
 _SPLIT_AGAIN_US = 60_000_000
-_MAX_TEXT = 256
+#: what a device says for good: no such function, no such number
+_REFUSED = frozenset({quality.ILLEGAL_FUNCTION, quality.ILLEGAL_VALUE})
+#: a device with a request under way is held until that ends
+_UNTIL_DONE = sys.maxsize
+#: a poller that has nothing to wait for looks again after this (us)
+_LONGEST_WAIT_US = 60_000_000
 
 Row = Sequence[int | float | None]
 Codes = Sequence[int] | None
+T = TypeVar("T")
 
 
 class Sink(Protocol):
@@ -82,6 +97,9 @@ class Poller:
         clock: Callable[[], int] = monotonic_us,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         at_once: bool = False,
+        in_flight: int = 1,
+        line: PortPlan | None = None,
+        budget: PortBudget | None = None,
     ) -> None:
         """Takes what it needs and starts nothing.
 
@@ -91,134 +109,392 @@ class Poller:
             clock: monotonic us.
             sleep: waits so many seconds; woken by cancelling the task.
             at_once: begin with the ticks that have begun, taken late, instead of the next ones.
+            in_flight: requests at once, each to another device; 1 for every line.
+            line: of the port; its speed tells frames from the device's own time.
+            budget: of the port; shown in health, and jobs are lent no more than it leaves.
         """
-        used = sorted({block.device for block in blocks.values()})
-        self._devices = {place: _Device(devices[place], is_alone=len(used) == 1) for place in used}
-        self._blocks = [_Block(number, plan, self._devices[plan.device]) for number, plan in blocks.items()]
+        shortest: dict[int, int] = {}
+        for block in blocks.values():
+            shortest[block.device] = min(block.interval_ms, shortest.get(block.device, block.interval_ms))
+        self._devices = {
+            place: PolledDevice(
+                place,
+                devices[place],
+                shortest_ms=shortest[place],
+                is_alone=len(shortest) == 1,
+                gateway_timeout_s=0.0 if line is None else line.gateway_timeout_s,
+            )
+            for place in sorted(shortest)
+        }
+        bounds = {} if budget is None else {alarm.block: alarm for alarm in budget.alarms}
+        self._blocks = [
+            PolledBlock(place, number, plan, self._devices[plan.device], line=line, bound=bounds.get(number))
+            for place, (number, plan) in enumerate(blocks.items())
+        ]
+        self._spare_ms = [
+            round(
+                1000
+                * (
+                    deadline_s(block.plan) - block.slot.interval_ms / 1000
+                    if block.bound is None
+                    else block.bound.spare_s
+                )
+            )
+            for block in self._blocks
+        ]
         self._port_id = port_id
         self._port = port
         self._sink = sink
         self._clock = clock
         self._sleep = sleep
         self._at_once = at_once
-        self._counters = PortCounters(clock())
-        self._roll_at_us = clock() + WINDOW_US
+        self._in_flight = in_flight
+        now = clock()
+        self._counters = PortCounters(now)
+        self._roll_at_us = now + WINDOW_US
+        longest_s = max((device.plan.max_reply_s for device in self._devices.values()), default=0.0)
+        self._probes = ProbeAccount(now, longest_s)
+        self._schedule = Schedule((), 0)
+        self._lending = Lending(port_id, port, clock)
+        #: device -> until when it may not be asked, monotonic ms
+        self._held: dict[int, int] = {}
         self._task: asyncio.Task[None] | None = None
+        self._under_way: set[asyncio.Task[None]] = set()
         self._is_sleeping = False
+        self._is_woken = False
         self._is_stopping = False
         #: why the port is away; empty while it is there
         self._away_because = ""
+        self._gateway_failures = 0
+        #: a gateway without a path is asked again from here on, monotonic us
+        self._gateway_from_us = 0
+
+    # -- life ------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Opens the port, asks every block from its next tick on, and closes the port when stopped."""
         self._task = asyncio.current_task()
         try:
             await self._port.open()
-            await self._poll()
+            blocks = self._blocks
+            self._schedule = Schedule([block.slot for block in blocks], self._clock() // 1000, at_once=self._at_once)
+            await (self._poll() if self._in_flight == 1 else self._poll_many())
         except asyncio.CancelledError:
             if not self._is_stopping:
                 raise
         finally:
+            self._task = None
+            for task in self._under_way:
+                task.cancel()
+            self._lending.refuse_all()
             await self._port.close()
 
     def stop(self) -> None:
         """Lets ``run`` end after the request under way, which every port bounds; safe to call twice."""
         self._is_stopping = True
-        if self._is_sleeping and self._task is not None:
-            self._is_sleeping = False
-            self._task.cancel()
+        self._lending.stop()
+        self._wake()
+
+    async def borrow(
+        self, job: Callable[[BusPort], Awaitable[T]], *, seconds: float = 1.0, share: float = JOB_SHARE
+    ) -> T:
+        """Runs a job on the port as one slot of the schedule, between two requests.
+
+        It starts when no alarm block can miss its deadline by it, at once on a line that has nothing
+        else to do, otherwise within ``lending.JOB_SHARE`` of the line's time.
+
+        Args:
+            job: takes the port; it may neither open nor close it.
+            seconds: how long it takes at most; then it is cancelled.
+            share: of the line's time that such jobs may take while others want it, above 0 and at most 1.
+
+        Returns:
+            What the job returns; what it raises is raised here.
+
+        Raises:
+            ControlError: the port is not polled, the job is too long, found no slot, or took too long.
+        """
+        if self._task is None or self._is_stopping:
+            raise ControlError(f"port {self._port_id} is not polled now; try again in a few seconds")
+        answer = self._lending.ask(job, seconds, share)
+        self._wake()
+        result: T = await answer
+        return result
 
     def health(self) -> tuple[HealthRecord, ...]:
         """Returns what is known of the port and of each device on it."""
         now = self._clock()
-        port = HealthRecord(subject=f"port/{self._port_id}", mono_us=now, facts=tuple(self._counters.facts(now)))
+        worst = [block.worst.ms for block in self._blocks if block.worst.ms is not None]
+        facts = [
+            *self._counters.facts(now),
+            ("alarm_worst_ms", max(worst, default=None)),
+            ("probes_s", round(self._probes.spent_us / 1_000_000, 3)),
+            ("jobs", self._lending.served),
+        ]
+        port = HealthRecord(subject=f"port/{self._port_id}", mono_us=now, facts=tuple(facts))
         return (port, *(device.health(self._blocks, now) for device in self._devices.values()))
 
     def device_phases(self) -> dict[str, Phase]:
         """Returns where each device stands, by its id."""
         return {device.plan.id: device.state.phase for device in self._devices.values()}
 
+    # -- turns -----------------------------------------------------------------------
+
     async def _poll(self) -> None:
-        clock = self._clock
-        schedule = Schedule([block.slot for block in self._blocks], clock() // 1000, at_once=self._at_once)
+        clock, schedule, blocks, held = self._clock, self._schedule, self._blocks, self._held
+        jobs = self._lending.waiting
         while not self._is_stopping:
             now = clock()
-            turn = schedule.take(now // 1000)
-            if turn is not None:
-                try:
-                    await self._serve(self._blocks[turn.slot], turn, now)
-                except Exception:
-                    self._counters.faults += 1
-                    _LOG.exception("port %s: a tick could not be served", self._port_id)
+            if jobs and (job := self._lending.take(schedule, self._spare_ms, now)) is not None:
+                await self._lend(job)
                 continue
-            next_ms = schedule.next_ms
-            if next_ms is None:
-                return
-            await self._wait(next_ms * 1000)
+            turn = schedule.take(now // 1000, held) if held else schedule.take(now // 1000)
+            if turn is not None:
+                await self._serve(blocks[turn.slot], turn, now)
+                continue
+            await self._wait(self._wake_at_us(now))
+        self._give_up_all()
+
+    async def _poll_many(self) -> None:
+        clock, schedule, blocks, held = self._clock, self._schedule, self._blocks, self._held
+        jobs = self._lending.waiting
+        while not self._is_stopping:
+            now = clock()
+            if len(self._under_way) < self._in_flight:
+                if jobs and (job := self._lending.take(schedule, self._spare_ms, now)) is not None:
+                    self._spawn(self._lend(job))
+                    continue
+                turn = schedule.take(now // 1000, held)
+                if turn is not None:
+                    block = blocks[turn.slot]
+                    held[block.device.place] = _UNTIL_DONE
+                    self._spawn(self._serve_and_release(block, turn, now))
+                    continue
+            await self._wait(self._wake_at_us(now))
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+        self._give_up_all()
+
+    async def _lend(self, job: Job) -> None:
+        self._counters.busy_us += await self._lending.run(job)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        self._wake()
+
+    async def _serve_and_release(self, block: PolledBlock, turn: Turn, now: int) -> None:
+        place = block.device.place
+        try:
+            await self._serve(block, turn, now)
+        finally:
+            if self._held.get(place) == _UNTIL_DONE:
+                del self._held[place]
+
+    def _wake_at_us(self, now: int) -> int:
+        """Returns when something can happen next."""
+        now_ms = now // 1000
+        if self._held:
+            for place in [place for place, until in self._held.items() if until <= now_ms]:
+                del self._held[place]
+        until = now + _LONGEST_WAIT_US
+        next_ms = self._schedule.next_ms
+        if next_ms is not None and len(self._under_way) < self._in_flight:
+            until = next_ms * 1000
+        if self._held:
+            until = min(until, min(self._held.values()) * 1000)
+        if self._lending.waiting and (again := self._lending.look_again_us(now)) is not None:
+            return min(until, again)
+        return until
 
     async def _wait(self, until_us: int) -> None:
         self._is_sleeping = True
-        await self._sleep((until_us - self._clock()) / 1_000_000)
-        self._is_sleeping = False
+        try:
+            await self._sleep((until_us - self._clock()) / 1_000_000)
+        except asyncio.CancelledError:
+            task = self._task
+            if not self._is_woken or task is None or task.uncancel() > 0:
+                raise
+        finally:
+            self._is_sleeping = self._is_woken = False
 
-    async def _serve(self, block: _Block, turn: Turn, now: int) -> None:
+    def _wake(self) -> None:
+        if self._is_sleeping and not self._is_woken and self._task is not None:
+            self._is_woken = True
+            self._task.cancel()
+
+    async def _serve(self, block: PolledBlock, turn: Turn, now: int) -> None:
+        try:
+            is_plain = block.device.state is HEALTHY and not turn.missed and block.begun is None
+            if not (is_plain and not self._gateway_from_us) and not self._may_ask(block, turn, now):
+                return
+            if not turn.is_second and now - turn.tick_ms * 1000 > self._counters.late_us:
+                self._counters.late_us = now - turn.tick_ms * 1000
+            if block.is_special:
+                if block.parts:
+                    await self._read_parts(block, turn)
+                    return
+                if not turn.is_second:
+                    await self._trigger(block, turn)
+                    return
+            result = await self._ask(block.device, block.request, block.wire_us)
+            block.begun = None
+            if result.words is None:
+                await self._not_answered(block, turn, result)
+                return
+            if block.complaint:
+                block.complain(0)
+            requested, replied = result.requested_us, result.replied_us
+            row, codes = self._decode(block.decode, result.words, block.width)
+            self._sink(block.number, (requested + replied) // 2, row, codes, replied)
+            if block.slot.is_alarm:
+                if block.answered_us and replied - block.answered_us > block.worst.us:
+                    block.worst.us = replied - block.answered_us
+                block.answered_us = requested
+        except Exception:
+            self._counters.faults += 1
+            _LOG.exception("port %s: a tick could not be served", self._port_id)
+
+    def _may_ask(self, block: PolledBlock, turn: Turn, now: int) -> bool:
+        """Tells what became of earlier ticks, and of this one where it is not asked."""
         device = block.device
-        tick_us = turn.tick_ms * 1000
+        if turn.is_second:
+            if block.begun is None:
+                return False
+        elif block.begun is not None:
+            self._give_up(block)
         if turn.missed:
             device.counters.missed += len(turn.missed)
             for missed_ms in turn.missed:
                 self._sink(block.number, missed_ms * 1000, block.nothing, block.all_of(quality.MISSED_TICK), now)
-        if device.state is not HEALTHY:
-            if not device.state.may_be_asked(now):
-                device.counters.not_asked += 1
-                self._sink(block.number, tick_us, block.nothing, block.all_of(quality.NOT_ASKED), now)
-                return
-            device.hear(Event.PROBED, now)
-        if now - tick_us > self._counters.late_us:
-            self._counters.late_us = now - tick_us
-        if block.parts:
-            await self._read_parts(block, tick_us)
-            return
-        result = await self._ask(device, block.request)
-        # The second attempt is taken to last as long as the first one did.
-        done_us = 2 * result.replied_us - result.requested_us
-        if result.code in _RETRIED and done_us <= tick_us + block.slot.interval_ms * 1000:
-            device.counters.retries += 1
-            result = await self._ask(device, block.request)
-        if result.code == quality.ILLEGAL_ADDRESS and self._split(block, result):
-            await self._read_parts(block, tick_us)
-            return
-        if result.words is None:
-            self._sink(block.number, result.requested_us, block.nothing, block.all_of(result.code), result.replied_us)
-            return
-        row, codes = self._decode(block.decode, result.words, block.width)
-        sampled_us = (result.requested_us + result.replied_us) // 2
-        self._sink(block.number, sampled_us, row, codes, result.replied_us)
+        is_resting = now < self._gateway_from_us
+        if device.state.phase is Phase.SILENT and not is_resting and device.may_be_probed(now, self._probes):
+            device.begin_probe(now, self._probes)
+        elif is_resting or device.state.phase is Phase.SILENT:
+            if turn.is_second:
+                self._give_up(block)
+                return False
+            device.counters.not_asked += 1
+            row_us = turn.tick_ms * 1000
+            self._sink(block.number, row_us, block.nothing, block.all_of(quality.NOT_ASKED), now)
+            return False
+        return True
 
-    async def _ask(self, device: _Device, request: ReadRequest) -> ReadResult:
-        if device.gap_us and device.free_us > self._clock():
-            await self._wait(device.free_us)
+    async def _not_answered(self, block: PolledBlock, turn: Turn, result: ReadResult) -> None:
+        """Asks again, splits, or tells the cause."""
+        block.answered_us = 0
+        next_tick_ms = turn.tick_ms + block.slot.interval_ms
+        again_ms = (
+            None
+            if turn.is_second
+            else second_attempt_ms(
+                result.code, requested_us=result.requested_us, replied_us=result.replied_us, next_tick_ms=next_tick_ms
+            )
+        )
+        if again_ms is not None:
+            block.device.counters.retries += 1
+            block.begun = result
+            self._schedule.again(turn.slot, turn.tick_ms, again_ms)
+            return
+        if result.code == quality.ILLEGAL_ADDRESS and self._split(block, result):
+            await self._read_parts(block, turn)
+            return
+        if result.code in _REFUSED:
+            block.complain(result.code)
+        self._tell_failed(block, result)
+
+    async def _trigger(self, block: PolledBlock, turn: Turn) -> None:
+        """Writes what lets the device measure; its read is due after the wait."""
+        trigger = block.plan.read.trigger
+        assert trigger is not None
+        written = await self._port.write(block.trigger_request())
+        device = block.device
+        took = written.replied_us - written.requested_us
+        self._counters.busy_us += took
+        result = ReadResult(
+            words=None,
+            code=written.code,
+            requested_us=written.requested_us,
+            replied_us=written.replied_us,
+            detail=written.detail,
+        )
+        if written.code != quality.GOOD:
+            block.answered_us = 0
+            self._note_failure(device, result, took)
+            self._tell_failed(block, result)
+            return
+        if trigger.answered and device.state is not HEALTHY:
+            device.hear(Event.ANSWERED, written.replied_us)
+        self._hold(device, written.replied_us + device.gap_us)
+        ready_us = written.replied_us + trigger.wait_ms * 1000
+        # Told as the tick's cause where the poller is stopped before the read.
+        block.begun = result
+        self._schedule.go_on(turn.slot, turn.tick_ms, -(-ready_us // 1000))
+
+    def _tell_failed(self, block: PolledBlock, result: ReadResult) -> None:
+        code = result.code if result.code != quality.GOOD else quality.MISSED_TICK
+        self._sink(block.number, result.requested_us, block.nothing, block.all_of(code), result.replied_us)
+
+    def _give_up(self, block: PolledBlock) -> None:
+        """Tells a tick whose second request will not be made any more."""
+        begun, block.begun = block.begun, None
+        if begun is not None:
+            self._tell_failed(block, begun)
+
+    def _give_up_all(self) -> None:
+        for block in self._blocks:
+            try:
+                self._give_up(block)
+            except Exception:
+                self._counters.faults += 1
+                _LOG.exception("port %s: a tick could not be told", self._port_id)
+
+    # -- one request -----------------------------------------------------------------
+
+    async def _ask(self, device: PolledDevice, request: ReadRequest, wire_us: int) -> ReadResult:
         result = await self._port.read(request)
         replied, counters = result.replied_us, device.counters
         took = replied - result.requested_us
         self._counters.busy_us += took
-        device.free_us = replied + device.gap_us
+        if device.gap_us:
+            self._hold(device, replied + device.gap_us)
         counters.requests += 1
         if result.code == quality.PORT_CLOSED or self._away_because:
             self._tell_port(result)
         if result.code == quality.GOOD:
             counters.good += 1
             counters.last_good_us = replied
-            if counters.latency.add(took):
+            if counters.latency.add(took - wire_us if took > wire_us else 0):
                 device.find_timeout()
             if device.state is not HEALTHY:
                 device.hear(Event.ANSWERED, replied)
+            if self._gateway_failures:
+                self._gateway_failures = self._gateway_from_us = 0
         else:
-            counters.failed(result.code, replied, result.detail)
-            device.hear(event_of(result.code), replied)
+            self._note_failure(device, result, took)
         if replied >= self._roll_at_us:
             self._roll(replied)
         return result
+
+    def _note_failure(self, device: PolledDevice, result: ReadResult, took: int) -> None:
+        device.counters.failed(result.code, result.replied_us, result.detail)
+        event = event_of(result.code)
+        if device.state.phase is Phase.PROBING and event is not Event.ANSWERED:
+            self._probes.charge(took)
+        device.hear(event, result.replied_us)
+        if result.code == quality.GATEWAY_PATH:
+            self._gateway_failures += 1
+            self._gateway_from_us = gateway_rest_us(self._gateway_failures, result.replied_us)
+        elif event is not Event.UNKNOWN:
+            self._gateway_failures = self._gateway_from_us = 0
+
+    def _hold(self, device: PolledDevice, until_us: int) -> None:
+        device.free_us = until_us
+        self._held[device.place] = -(-until_us // 1000)
 
     def _tell_port(self, result: ReadResult) -> None:
         """Says once in the log why the port is away, and once that it is back."""
@@ -234,8 +510,9 @@ class Poller:
         self._roll_at_us = now_us + WINDOW_US
         self._counters.roll(now_us)
         for device in self._devices.values():
-            device.counters.roll()
-            device.find_timeout()
+            device.roll()
+        for block in self._blocks:
+            block.worst.roll()
 
     def _decode(self, decode: BlockDecoder, words: Sequence[int], width: int) -> Decoded:
         try:
@@ -245,24 +522,31 @@ class Poller:
             _LOG.error("port %s: a reply does not fit its request: %s", self._port_id, error)
             return (None,) * width, (quality.INVALID,) * width
 
-    def _split(self, block: _Block, refused: ReadResult) -> bool:
+    # -- blocks that are read point by point -----------------------------------------
+
+    def _split(self, block: PolledBlock, refused: ReadResult) -> bool:
         """Splits a refused block where that can help; returns whether it is split now."""
-        if refused.replied_us < block.split_from_us:
+        if refused.replied_us < block.split_from_us or block.plan.read.trigger is not None:
             return False
         block.parts = split(block.plan.read)
+        block.is_special = bool(block.parts)
         if block.parts:
             _LOG.warning(
-                "device %s refuses %s: reading its points one by one", block.device.plan.id, _named(block.plan.read)
+                "device %s refuses %s: reading its points one by one", block.device.plan.id, named(block.plan.read)
             )
         return bool(block.parts)
 
-    async def _read_parts(self, block: _Block, tick_us: int) -> None:
+    async def _read_parts(self, block: PolledBlock, turn: Turn) -> None:
         """Reads a split block point by point; after a failure that concerns all, the rest is not asked."""
         row: list[int | float | None] = list(block.nothing)
         codes = [quality.NOT_ASKED] * block.width
         first = last = None
+        device = block.device
         for part in block.parts:
-            result = await self._ask(block.device, block.device.request(part.read))
+            rest_us = device.free_us - self._clock()
+            if device.gap_us and rest_us > 0:
+                await self._sleep(rest_us / 1_000_000)
+            result = await self._ask(device, device.request(part.read), 0)
             first, last = first or result, result
             if result.words is not None:
                 values, qualities = self._decode(part.decode, result.words, 1)
@@ -280,131 +564,10 @@ class Poller:
         if len(refused) == block.width:
             # Not a hole: the device refuses everything, so one question is enough until later.
             block.parts, block.split_from_us = (), last.replied_us + _SPLIT_AGAIN_US
+            block.is_special = False
         elif refused != block.refused and refused:
             _LOG.warning("device %s has no register for %s", block.device.plan.id, ", ".join(refused))
         block.refused = refused
+        tick_us = turn.tick_ms * 1000
         sampled = (first.requested_us + last.replied_us) // 2 if any(code < 128 for code in codes) else tick_us
         self._sink(block.number, sampled, row, codes if any(codes) else None, last.replied_us)
-
-
-class _Device:
-    """What a poller keeps of one device."""
-
-    __slots__ = ("_is_alone", "counters", "free_us", "gap_us", "plan", "state", "timeout_s", "waiting")
-
-    def __init__(self, plan: DevicePlan, *, is_alone: bool) -> None:
-        self.plan = plan
-        self.counters = DeviceCounters()
-        self.state: DeviceState = HEALTHY
-        self.gap_us = plan.min_request_gap_ms * 1000
-        #: no request before this, monotonic us
-        self.free_us = 0
-        self._is_alone = is_alone
-        #: blocks whose request carries the time-out
-        self.waiting: list[_Block] = []
-        self.timeout_s = plan.max_reply_s
-        self.find_timeout()
-
-    def request(self, read: BlockRead) -> ReadRequest:
-        """Returns the request for a read, with the time-out of now."""
-        return ReadRequest(
-            unit_id=self.plan.unit_id,
-            table=read.table,
-            address=read.address,
-            count=read.count,
-            timeout_s=self.timeout_s,
-            max_reply_s=self.plan.max_reply_s,
-        )
-
-    def find_timeout(self) -> None:
-        """Fits the time-out to what is known now."""
-        found = timeout_s(
-            self.state,
-            slowest_us=self.counters.slowest_us,
-            max_reply_s=self.plan.max_reply_s,
-            is_alone=self._is_alone,
-        )
-        if found != self.timeout_s:
-            self.timeout_s = found
-            for block in self.waiting:
-                block.request = self.request(block.plan.read)
-
-    def hear(self, event: Event, now_us: int) -> None:
-        """Takes one event; says once in the log when the device goes away and when it is back."""
-        before, self.state = self.state, step(self.state, event, now_us)
-        if self.state is before:
-            return
-        self.find_timeout()
-        if self.state.phase is Phase.SILENT and before.phase is not Phase.PROBING:
-            _LOG.warning("device %s is silent: %s", self.plan.id, self.counters.last_error)
-        elif before.phase is Phase.PROBING and self.state.phase is not Phase.SILENT:
-            _LOG.info("device %s answers again", self.plan.id)
-
-    def health(self, blocks: Sequence[_Block], now_us: int) -> HealthRecord:
-        """Returns the device's health record."""
-        own = [block for block in blocks if block.device is self]
-        gaps = [_holes(block.plan.read) for block in own if block.parts]
-        refused = [name for block in own for name in block.refused]
-        facts = [
-            ("state", self.state.phase.value),
-            ("timeout_ms", round(self.timeout_s * 1000, 3)),
-            ("split_blocks", len(gaps)),
-            ("holes", "; ".join(gap for gap in gaps if gap)[:_MAX_TEXT] or None),
-            ("refused_points", ", ".join(refused)[:_MAX_TEXT] or None),
-            *self.counters.facts(),
-        ]
-        return HealthRecord(subject=f"device/{self.plan.id}", mono_us=now_us, facts=tuple(facts))
-
-
-class _Block:
-    """What a poller keeps of one block."""
-
-    __slots__ = (
-        "_codes",
-        "decode",
-        "device",
-        "nothing",
-        "number",
-        "parts",
-        "plan",
-        "refused",
-        "request",
-        "slot",
-        "split_from_us",
-        "width",
-    )
-
-    def __init__(self, number: int, plan: BlockPlan, device: _Device) -> None:
-        self.number = number
-        self.plan = plan
-        self.device = device
-        self.slot = Slot(interval_ms=plan.interval_ms, phase_ms=plan.phase_ms, is_alarm=plan.is_alarm)
-        self.decode = decoder(plan.read)
-        self.request = device.request(plan.read)
-        self.width = len(plan.read.points)
-        #: the row of a tick without values
-        self.nothing: tuple[None, ...] = (None,) * self.width
-        self._codes: dict[int, tuple[int, ...]] = {}
-        #: empty while the block is read whole
-        self.parts: tuple[Part, ...] = ()
-        #: no split before this, monotonic us
-        self.split_from_us = 0
-        #: points that the device refused by themselves
-        self.refused: tuple[str, ...] = ()
-        device.waiting.append(self)
-
-    def all_of(self, code: int) -> tuple[int, ...]:
-        """Returns the same code for every point; one tuple per code, made once."""
-        found = self._codes.get(code)
-        if found is None:
-            found = self._codes[code] = (code,) * self.width
-        return found
-
-
-def _named(read: BlockRead) -> str:
-    return f"{read.table} {read.address}..{read.address + read.count - 1}"
-
-
-def _holes(read: BlockRead) -> str:
-    runs = [f"{first}..{last}" if last > first else str(first) for first, last in holes(read)]
-    return f"{read.table} {', '.join(runs)}" if runs else ""

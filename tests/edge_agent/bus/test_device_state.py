@@ -12,11 +12,16 @@ from edge_agent.bus.device_state import (
     BACKOFF_S,
     FAILURES,
     HEALTHY,
+    RETURN_S,
     TABLE,
     DeviceState,
     Event,
     Phase,
+    counted_timeout_s,
     event_of,
+    gateway_rest_us,
+    is_over_budget,
+    longest_backoff_s,
     step,
     timeout_s,
 )
@@ -62,7 +67,7 @@ def test_probes_wait_longer_and_longer() -> None:
         assert state.may_be_asked(state.probe_from_us)
         now = state.probe_from_us
         state = step(step(state, Event.PROBED, now), Event.UNANSWERED, now)
-    assert waits == [*BACKOFF_S, 30, 30]
+    assert waits == [*BACKOFF_S, 24, 24]
 
 
 def test_a_probe_that_never_went_out_does_not_lengthen_the_wait() -> None:
@@ -90,18 +95,51 @@ def test_only_silent_devices_are_not_asked(events: list[Event]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "slowest_us", "alone", "expected"),
+    ("slowest_us", "alone", "expected"),
     [
-        (HEALTHY, None, False, 1.0),
-        (HEALTHY, 20_000, True, 1.0),
-        (HEALTHY, 20_000, False, 0.2),
-        (HEALTHY, 150_000, False, 0.3),
-        (HEALTHY, 900_000, False, 1.0),
-        (DeviceState(phase=Phase.SUSPECT, failures=1), 20_000, False, 0.4),
-        (DeviceState(phase=Phase.SUSPECT, failures=2), 20_000, False, 0.8),
-        (DeviceState(phase=Phase.PROBING, failures=3, probes=0), 20_000, False, 0.2),
-        (DeviceState(phase=Phase.PROBING, failures=5, probes=2), 20_000, False, 1.0),
+        (None, False, 0.5),
+        (20_000, True, 2.0),
+        (20_000, False, 0.2),
+        (150_000, False, 0.3),
+        (390_000, False, 0.5),
+        (450_000, False, 0.9),
+        (1_900_000, False, 2.0),
     ],
 )
-def test_timeout(state: DeviceState, slowest_us: int | None, alone: bool, expected: float) -> None:
-    assert timeout_s(state, slowest_us=slowest_us, max_reply_s=1.0, is_alone=alone) == pytest.approx(expected)
+def test_timeout(slowest_us: int | None, alone: bool, expected: float) -> None:
+    found = timeout_s(slowest_us=slowest_us, counted_s=0.5, max_reply_s=2.0, is_alone=alone)
+    assert found == pytest.approx(expected)
+    assert is_over_budget(slowest_us, 0.5) is (slowest_us is not None and slowest_us > 400_000)
+
+
+@given(st.one_of(st.none(), st.integers(0, 20_000_000)), st.floats(0.05, 10), st.floats(0.05, 10), st.booleans())
+def test_a_timeout_is_bounded(slowest_us: int | None, stated_s: float, max_reply_s: float, alone: bool) -> None:
+    counted = counted_timeout_s(stated_s, max_reply_s)
+    found = timeout_s(slowest_us=slowest_us, counted_s=counted, max_reply_s=max_reply_s, is_alone=alone)
+    assert 0 < found <= max_reply_s
+    if not alone and not is_over_budget(slowest_us, counted):
+        assert found <= counted
+        # A device within the budget is never cut off at what it was seen to need.
+        assert slowest_us is None or found >= slowest_us / 1e6
+
+
+@pytest.mark.parametrize(
+    ("interval_ms", "reply_s", "longest"),
+    [
+        (100, 1.0, 24),
+        (4000, 1.0, 24),
+        (6000, 1.0, 22),
+        (1000, 10.0, 18),
+        (1000, 60.0, 8),
+        (20_000, 1.0, 8),
+        (60_000, 1.0, 1),
+    ],
+)
+def test_a_probe_and_the_tick_it_waits_for_come_within_30_s(interval_ms: int, reply_s: float, longest: int) -> None:
+    assert longest_backoff_s(interval_ms, reply_s) == longest
+    assert longest + interval_ms / 1000 + reply_s < RETURN_S or longest in (1, 8)
+
+
+def test_a_gateway_without_a_path_is_left_alone() -> None:
+    assert gateway_rest_us(2, 100) == 0
+    assert gateway_rest_us(3, 100) == 5_000_100

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from contracts import quality
-from drivers.port import ReadRequest, ReadResult
+from drivers.port import ReadRequest, ReadResult, WriteRequest, WriteResult
 
 Answer = tuple[int, Sequence[int], int]
 #: request, now -> (quality code, words, microseconds until it is known)
@@ -70,6 +70,10 @@ class ScriptedPort:
     time: VirtualTime
     scripts: dict[int, Script]
     asked: list[tuple[int, ReadRequest]] = field(default_factory=list)
+    #: (monotonic us, write) as they came; each takes 5 ms
+    written: list[tuple[int, WriteRequest]] = field(default_factory=list)
+    #: what writes get
+    write_code: int = quality.GOOD
     is_open: bool = False
 
     async def open(self) -> None:
@@ -91,3 +95,9 @@ class ScriptedPort:
             replied_us=self.time.now_us,
             detail="" if code == quality.GOOD else "as the script says",
         )
+
+    async def write(self, request: WriteRequest) -> WriteResult:
+        begin = self.time.now_us
+        self.written.append((begin, request))
+        await self.time.until(begin + 5_000)
+        return WriteResult(code=self.write_code, requested_us=begin, replied_us=self.time.now_us)
