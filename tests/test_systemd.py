@@ -11,6 +11,7 @@ import pytest
 from collector.cli import DEFAULT_DATA
 from collector.cli import _parser as collector_parser
 from edge_agent.cli import make_parser as agent_parser
+from edge_agent.control import GROUP
 from edge_agent.plan_file import DEFAULT_CONFIG, DEFAULT_STATE_DIR
 
 SYSTEMD = Path(__file__).resolve().parent.parent / "systemd"
@@ -56,11 +57,21 @@ def test_state_is_where_the_commands_look_and_belongs_to_the_units_user(unit: st
     (name,) = found["StateDirectory"]
     (user,) = found["User"]
     assert Path("/var/lib") / name == state
-    assert found["Group"] == [user]
+    # The agent's group is that of the people who may use its control socket, and nobody else's files are in it.
+    group = GROUP if unit == AGENT else user
+    assert found["Group"] == [group]
     assert ["u", user, str(state)] in [[kind, name, home] for kind, name, _, _, home in rows("qianshao.sysusers.conf")]
-    assert ["d", str(state), "0" + found["StateDirectoryMode"][0].lstrip("0"), user, user] in rows(
+    assert ["d", str(state), "0" + found["StateDirectoryMode"][0].lstrip("0"), user, group] in rows(
         "qianshao.tmpfiles.conf"
     )
+
+
+def test_the_group_of_the_agents_socket_is_made_and_may_pass_through_the_state_directory_only() -> None:
+    assert ["g", GROUP, "-"] in [row[:3] for row in rows("qianshao.sysusers.conf")]
+    found = settings(AGENT)
+    assert found["StateDirectoryMode"] == ["0710"]
+    assert found["UMask"] == ["0077"]
+    assert set(found["SupplementaryGroups"][0].split()) == {"dialout", "qianshao-agent"}
 
 
 def test_the_folder_of_the_site_file_is_made() -> None:

@@ -12,12 +12,15 @@ from edge_agent.plan import Plan
 
 def run(options: argparse.Namespace, words: Words) -> int:
     """Prints warnings to stderr and a summary; problems end as ConfigError."""
-    compiled = compile_site(options.file)
+    compiled = compile_site(options.file, allow_overrun=options.allow_overrun)
     for line in compiled.warnings:
         print(f"{words['warning']}: {line}", file=sys.stderr)
     print(f"{words['ok']}: {_summary(compiled.plan, words)}")
     for port, share in line_shares(compiled.plan):
-        print(f"  {port.id} ({port.device}, {port.baud}): {share:.1%} {words['line']}")
+        print(f"  {port.id} ({port.where}, {port.baud}): {share:.1%} {words['line']}")
+    for port in compiled.plan.ports:
+        if port.listen_only:
+            print(f"  {port.id} ({port.where}, {port.baud}): {words['listened to']}")
     return 0
 
 

@@ -1,11 +1,14 @@
-"""``edge-agent read``: every point once, from the running agent or, without one, from the ports."""
+"""``edge-agent read``: every point once, from the running agent or, without one, from the ports.
+
+With a port it reads one block of one unit as it is on the wire: ``read_block``.
+"""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edge_agent.commands.output import age, as_json, table
@@ -18,6 +21,10 @@ from edge_agent.state_dir import CONTROL
 
 def run(options: argparse.Namespace, words: Words) -> int:
     """Prints one line per point; status 0 also where a point has no value, since its cause is told."""
+    if options.port is not None:
+        from edge_agent.commands import read_block
+
+        return read_block.run(options, words)
     try:
         readings = ask(state_dir(options) / CONTROL, "latest")["readings"]
     except NotRunningError:
@@ -29,7 +36,19 @@ def run(options: argparse.Namespace, words: Words) -> int:
     heads = [words[name] for name in ("point", "value", "unit", "quality", "age", "name")]
     for line in table(heads, (_row(reading, words) for reading in readings), right=frozenset({1, 4})):
         print(line)
+    for line in _doubts(readings, words):
+        print(line)
     return 0
+
+
+def _doubts(readings: Iterable[Mapping[str, Any]], words: Words) -> list[str]:
+    """One line per profile that nobody compared with a unit yet."""
+    profiles = {str(item.get("profile")): item.get("proved") for item in readings}
+    return [
+        f"{words['note']}: {profile}: {words['proved ' + str(proved)]}"
+        for profile, proved in sorted(profiles.items())
+        if proved in ("nothing", "frames")
+    ]
 
 
 def _from_ports(options: argparse.Namespace, words: Words) -> list[dict[str, Any]]:

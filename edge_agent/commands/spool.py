@@ -15,6 +15,7 @@ from edge_agent.commands.place import state_dir
 from edge_agent.commands.words import Words
 from edge_agent.control import ask
 from edge_agent.errors import EdgeError, NotRunningError
+from edge_agent.put_aside import kept_aside
 from edge_agent.spool_file import LaneSummary, LaneVerdict, open_spool
 from edge_agent.state_dir import CONTROL, KEY, SPOOL
 
@@ -28,6 +29,11 @@ def run(options: argparse.Namespace, words: Words) -> int:
         return _list(folder, options, words)
     if options.action == "export":
         return _export(folder)
+    if options.action == "salvage":
+        # Imported late: the other actions need none of it.
+        from edge_agent.commands.spool_salvage import run as salvage
+
+        return salvage(folder, options, words)
     return _verify(folder, options, words)
 
 
@@ -43,8 +49,15 @@ def _status(folder: Path, options: argparse.Namespace, words: Words) -> int:
             "bytes": sum(lane.bytes for lane in lanes),
             "undelivered_batches": sum(lane.batches - _delivered_here(lane) for lane in lanes),
         }
-    for line in [as_json(status)] if options.json else facts(status):
+    aside = [{"path": str(item.path), "bytes": item.bytes} for item in kept_aside(folder / SPOOL)]
+    if options.json:
+        print(as_json({**status, "damaged_files": aside}))
+        return 0
+    for line in facts(status):
         print(line)
+    for item in aside:
+        print(f"{words['kept aside']}: {item['path']} ({item['bytes']} {words['bytes']})")
+        print(f"  edge-agent spool salvage {item['path']}")
     return 0
 
 
@@ -54,19 +67,32 @@ def _list(folder: Path, options: argparse.Namespace, words: Words) -> int:
     if options.json:
         print(as_json([_lane_record(lane) for lane in lanes]))
         return 0
-    heads = ("epoch", "reason", "lane", "seq", "batches", "delivered", "readings", "bytes", "released", "lost")
+    heads = (
+        "epoch",
+        "reason",
+        "lane",
+        "seq",
+        "batches",
+        "delivered",
+        "readings",
+        "bytes",
+        "released",
+        "thinned",
+        "lost",
+    )
     for line in table(
-        [words[head] for head in heads], (_lane_row(lane) for lane in lanes), right=frozenset(range(3, 10))
+        [words[head] for head in heads], (_lane_row(lane) for lane in lanes), right=frozenset(range(3, 11))
     ):
         print(line)
     return 0
 
 
 def _lane_row(lane: LaneSummary) -> list[str]:
-    released = sum(item.last - item.first + 1 for item in lane.gone if item.cause == "released")
-    lost = sum(item.last - item.first + 1 for item in lane.gone if item.cause != "released")
+    gone = dict.fromkeys(("released", "thinned", "lost"), 0)
+    for item in lane.gone:
+        gone[item.cause if item.cause in gone else "lost"] += item.last - item.first + 1
     span = f"{lane.first}-{lane.last}" if lane.batches else "-"
-    counts = [lane.batches, _delivered_here(lane), lane.readings, lane.bytes, released, lost]
+    counts = [lane.batches, _delivered_here(lane), lane.readings, lane.bytes, *gone.values()]
     return [f"{lane.epoch_no} {lane.epoch.hex()}", lane.reason, lane.lane.name.lower(), span, *map(str, counts)]
 
 
@@ -126,6 +152,8 @@ def _verdict_lines(verdict: LaneVerdict, words: Words) -> Iterator[str]:
     counts = f"{verdict.verified} {words['batches']}"
     if verdict.released:
         counts += f", {verdict.released} {words['released']}"
+    if verdict.thinned:
+        counts += f", {verdict.thinned} {words['thinned']}"
     if verdict.lost:
         counts += f", {verdict.lost} {words['lost']}"
     yield f"{place}: {counts}"
@@ -140,6 +168,7 @@ def _verdict_record(verdict: LaneVerdict) -> dict[str, Any]:
         "lane": verdict.lane.name.lower(),
         "verified": verdict.verified,
         "released": verdict.released,
+        "thinned": verdict.thinned,
         "lost": verdict.lost,
         "problems": list(verdict.problems),
     }
