@@ -21,19 +21,21 @@ class Load:
     devices: int
     interval_s: float = 1.0
     seal_interval_s: float = 2.0
+    #: of each device; there is a profile ``plain-N`` for it
+    registers: int = REGISTERS
 
     @property
     def readings_per_s(self) -> float:
-        return self.devices * REGISTERS / self.interval_s
+        return self.devices * self.registers / self.interval_s
 
     @property
     def name(self) -> str:
-        return f"{self.devices} x {REGISTERS} every {self.interval_s:g} s"
+        return f"{self.devices} x {self.registers} every {self.interval_s:g} s"
 
 
 def device_host(number: int) -> str:
     """Returns the loopback address of a device of the bank, counted from 0."""
-    return f"127.1.0.{number + 1}"
+    return f"127.1.{number // 250}.{number % 250 + 1}"
 
 
 def site_text(load: Load, *, state_dir: Path, bank_port: int, broker_port: int, collector_key: str) -> str:
@@ -53,18 +55,19 @@ def site_text(load: Load, *, state_dir: Path, bank_port: int, broker_port: int, 
             f'collector_key = "{collector_key}"\nseal_interval_s = {float(load.seal_interval_s)}\n'
         )
     for number in range(load.devices):
-        parts.append(_device(number, load.interval_s, bank_port))
+        parts.append(_device(number, load, bank_port))
     return "\n".join(parts)
 
 
-def _device(number: int, interval_s: float, bank_port: int) -> str:
+def _device(number: int, load: Load, bank_port: int) -> str:
     id = f"d{number + 1:02}"
     lines = [
         f'[[port]]\nid = "{id}"\nkind = "tcp"\nhost = "{device_host(number)}"\nport = {bank_port}',
-        f'[[device]]\nid = "{id}"\nport = "{id}"\nunit_id = 1\nprofile = "plain-20"\ninterval_s = {float(interval_s)}',
+        f'[[device]]\nid = "{id}"\nport = "{id}"\nunit_id = 1\nprofile = "plain-{load.registers}"\n'
+        f"interval_s = {float(load.interval_s)}",
         f'name = {{ en = "{id}", zh = "{id}" }}',
     ]
-    for register in range(1, REGISTERS + 1):
+    for register in range(1, load.registers + 1):
         rules = "bench.counter" if register == 1 else "bench.slow"
         lines.append(f'[device.points.r{register}]\nrules = ["{rules}"]')
     return "\n".join(lines) + "\n"

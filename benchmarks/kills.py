@@ -10,7 +10,7 @@ import random
 import time
 
 from benchmarks.arrivals import batches, between, commit_us, committed, ticks
-from benchmarks.bench_site import REGISTERS, Load
+from benchmarks.bench_site import Load
 from benchmarks.report import Figure, Result, middle, say
 from benchmarks.stage import Stage, now_us
 from contracts.batch import Lane
@@ -71,4 +71,4 @@ def _unsealed(sampled: list[int], killed_us: int, load: Load) -> float:
     """Readings due between the last sealed sample and a kill, by the grid."""
     interval_us = round(load.interval_s * 1e6)
     last = max((at for at in sampled if at < killed_us), default=killed_us)
-    return float((killed_us // interval_us - last // interval_us) * load.devices * REGISTERS)
+    return float((killed_us // interval_us - last // interval_us) * load.devices * load.registers)

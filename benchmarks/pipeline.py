@@ -22,7 +22,7 @@ from benchmarks.arrivals import (
     not_good,
     ticks,
 )
-from benchmarks.bench_site import REGISTERS, Load
+from benchmarks.bench_site import Load
 from benchmarks.procfs import Memory, memory, usage
 from benchmarks.report import Figure, Result, middle, say
 from benchmarks.stage import Child, Stage, now_us
@@ -135,7 +135,7 @@ def run(stage: Stage, load: Load, *, rounds: int, window_s: float, settle_s: flo
     for window in floor:
         seen = [m for m in between(messages, window.begin_us, window.end_us) if m.topic == BARE_TOPIC]
         bare_bytes.append(sum(len(message.payload) for message in seen))
-        bare_readings.append(bare_ticks(seen) * REGISTERS)
+        bare_readings.append(bare_ticks(seen) * load.registers)
     method = (
         f"{rounds} windows of {window_s:g} s each, after {settle_s:g} s; limits on every point, FULL, Ed25519, QoS 1, "
         f"seals every {load.seal_interval_s:g} s; medians"

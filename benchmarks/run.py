@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import alarm, bus, kills, outage, pipeline, start, wear
+from benchmarks import alarm, bus, bus_alarm, kills, many, outage, pipeline, start, wear
 from benchmarks.bench_site import Load
 from benchmarks.report import Result, lines_of, machine, say, to_json
 from benchmarks.stage import REPOSITORY, BenchError, Stage
@@ -41,8 +41,19 @@ ON_STAGE: dict[str, Callable[[Stage, bool], Result]] = {
     "outage": lambda stage, quick: outage.run(stage, _FAST, outage_s=5 if quick else 20, after_s=15),
     "kills": lambda stage, quick: kills.run(stage, _SMALL, kills=2 if quick else 20),
 }
+#: benchmarks on a stage of their own size
+ON_OWN_STAGE: dict[str, tuple[Load, Callable[[Stage, Load, bool], Result]]] = {
+    "many-500": (
+        Load(devices=500, registers=30),
+        lambda stage, load, quick: many.run(stage, load, window_s=10 if quick else 60, settle_s=10),
+    ),
+}
 #: benchmarks that need a serial line and nothing else, by baud rate
 ON_LINE = {f"bus-{baud}": baud for baud in bus.BAUDS}
+#: other clients on the same lines
+PEERS = {f"peers-{baud}": baud for baud in bus.BAUDS}
+#: an alarm point among failing devices, by baud rate
+ALARMS = {f"bus-alarm-{baud}": baud for baud in (9600, 19200)}
 #: programs of their own, run as they are
 BESIDE = ("decode", "judge", "ingest")
 
@@ -52,11 +63,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Figures beside a floor, on this machine.")
     parser.add_argument("--quick", action="store_true", help="short windows, one round: to see that it runs")
     parser.add_argument(
-        "--only", action="append", choices=(*ON_STAGE, *ON_LINE, *BESIDE), help="may be given several times"
+        "--only",
+        action="append",
+        choices=(*ON_STAGE, *ON_OWN_STAGE, *ON_LINE, *PEERS, *ALARMS, *BESIDE),
+        help="may be given several times",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
     options = parser.parse_args(arguments)
-    wanted = options.only or [*ON_STAGE, *ON_LINE, *BESIDE]
+    wanted = options.only or [*ON_STAGE, *ON_OWN_STAGE, *ON_LINE, *PEERS, *ALARMS, *BESIDE]
     results: list[Result] = []
     failed = False
     print("  ".join(f"{name}: {value}" for name, value in machine().items()))
@@ -67,6 +81,16 @@ def main(arguments: list[str] | None = None) -> int:
             with Stage(folder, devices=_LARGE.devices) as stage:
                 for name in staged:
                     _show(results, ON_STAGE[name](stage, options.quick))
+        for name, (load, measure) in ON_OWN_STAGE.items():
+            if name in wanted:
+                own = folder / name
+                own.mkdir()
+                with Stage(own, devices=load.devices, registers=load.registers) as stage:
+                    _show(results, measure(stage, load, options.quick))
+        for name in (name for name in PEERS if name in wanted):
+            _show(results, bus.peers(folder, PEERS[name], seconds=3 if options.quick else 20))
+        for name in (name for name in ALARMS if name in wanted):
+            _show(results, bus_alarm.measure(folder, ALARMS[name], seconds=15 if options.quick else 600))
         for name in (name for name in ON_LINE if name in wanted):
             _show(results, bus.measure(folder, ON_LINE[name], seconds=5 if options.quick else 20))
     except BenchError as error:

@@ -109,10 +109,11 @@ class Child:
 class Stage:
     """Devices, broker, recorder and collector; agents and bare clients come and go on it."""
 
-    def __init__(self, folder: Path, *, devices: int) -> None:
+    def __init__(self, folder: Path, *, devices: int, registers: int = REGISTERS) -> None:
         """Starts nothing yet."""
         self.folder = folder
         self.devices = devices
+        self.registers = registers
         self.bank_port, self.broker_port = free_port(), free_port()
         self.records = folder / "records"
         self.python = OwnPython(folder)
@@ -137,7 +138,7 @@ class Stage:
         self.python.make()
         self.start_broker()
         bank = self._other(
-            "bank", "simulators.cli", "tcp-bank", "--devices", str(self.devices), "--registers", str(REGISTERS),
+            "bank", "simulators.cli", "tcp-bank", "--devices", str(self.devices), "--registers", str(self.registers),
             "--port", str(self.bank_port),
         )  # fmt: skip
         bank.wait_for_line("ready")
