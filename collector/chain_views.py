@@ -22,7 +22,9 @@ def read_chains(db: sqlite3.Connection, gateway: str | None = None) -> list[Chai
         if ask_epoch_no == epoch_no:
             heard = max(heard, (ask_data if lane else ask_alarm) or 0)
         lost = db.execute(
-            "SELECT first, last, cause, readings FROM loss WHERE epoch_no=? AND lane=? ORDER BY first", (epoch_no, lane)
+            "SELECT first, last, cause, readings FROM loss WHERE epoch_no=? AND lane=? AND cause<>'recovered'"
+            " ORDER BY first",
+            (epoch_no, lane),
         ).fetchall()
         refused = db.execute(
             "SELECT seq, code FROM evidence WHERE epoch_no=? AND lane=? AND state=2 ORDER BY seq", (epoch_no, lane)

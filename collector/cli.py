@@ -82,6 +82,16 @@ def _parser() -> argparse.ArgumentParser:
             listing.add_argument("--all", action="store_true", help="also those that are over")
         if name == "readings":
             listing.add_argument("--gateway", metavar="ID")
+    complete = command("completeness", _completeness, "say what became of every reading that was expected")
+    complete.add_argument("--gateway", metavar="ID", help="of one gateway (default: all)")
+    complete.add_argument("--point", metavar="KEY", help="of one point (default: all)")
+    complete.add_argument("--from", dest="start", metavar="T", help="such as 2026-06-01 or 2026-06-01T08:00, UTC")
+    complete.add_argument("--to", dest="end", metavar="T", help="default: now; without --from, the 24 hours before")
+    each = complete.add_mutually_exclusive_group()
+    each.add_argument("--hour", action="store_true", help="a line for each point and hour (the default)")
+    each.add_argument("--day", action="store_true", help="a line for each point and day")
+    complete.add_argument("--json", action="store_true")
+    complete.add_argument("--lang", choices=("en", "zh"), help="default: of the locale")
     return parser
 
 
@@ -235,6 +245,24 @@ def _readings(options: argparse.Namespace) -> int:
     return 0
 
 
+def _completeness(options: argparse.Namespace) -> int:
+    from collector.completeness_words import language, lines
+    from collector.data_dir import wall_us
+
+    end_us = wall_us() if options.end is None else _utc_us("--to", options.end)
+    start_us = end_us - 86_400_000_000 if options.start is None else _utc_us("--from", options.start)
+    if end_us <= start_us:
+        raise SettingsError("--to must be after --from")
+    found = _queries(options).completeness(
+        start_us, end_us, gateway=options.gateway, key=options.point, by_day=options.day
+    )
+    if options.json:
+        return _print_json([dataclasses.asdict(item) for item in found])
+    for line in lines(found, language(options.lang), by_day=options.day):
+        print(line)
+    return 0
+
+
 # ---- what they share -----------------------------------------------------------------------
 
 
@@ -252,6 +280,18 @@ def _keys(data: Path) -> tuple[Any, dict[bytes, Any]]:
     registry.load()
     own = load_signer(data).public
     return registry.keys, {own.key_id: Verifier(own)}
+
+
+def _utc_us(name: str, text: str) -> int:
+    """Returns a time that a person typed, UTC us; raises SettingsError."""
+    from datetime import UTC, datetime
+
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"{name} {text}: not a time; 2026-06-01T08:00 would be one (UTC)") from error
+    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+    return int(at.timestamp()) * 1_000_000
 
 
 def _queries(options: argparse.Namespace) -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from collector.walltime import UNKNOWN_CLOCK, BootClock, Trust
 from contracts.catalogue import Catalogue
-from contracts.envelope import decode_payload, split
+from contracts.envelope import Type, body_limit, decode_payload, split
 
 #: where a boot's rank is repeated: table, column, column that names the boot
 _RANKED = (
@@ -158,4 +158,4 @@ class Identities:
 
 def read_catalogue(envelope: bytes) -> Catalogue:
     """Returns the content of a catalogue that was verified when it arrived."""
-    return Catalogue.from_body(decode_payload(split(envelope)[1]))
+    return Catalogue.from_body(decode_payload(split(envelope)[1], limit=body_limit(Type.CATALOGUE)))

@@ -175,6 +175,8 @@ def _times(batch: Batch) -> Iterator[tuple[str, int]]:
         yield from _event_times(batch.statement.events)
     for record in batch.health:
         yield "health.mono_us", record.mono_us
+    for waveform in batch.waveforms:
+        yield "waveform.begin_us", waveform.begin_us
 
 
 def _anchor_times(anchor: Anchor) -> Iterator[tuple[str, int]]:

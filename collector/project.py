@@ -8,6 +8,11 @@ on how batches are grouped into commits (sums of floats: to rounding).
 moves backwards.  Where two signed samples claim one instant (a copied gateway) the worse
 code and then the larger number stands, so that the order of arrival decides nothing.
 Roll-ups go by the UTC minute of the sample under the offset given.
+
+The samples of a *thinned* batch are some of those of other batches, which may be here as well, before
+it or after it.  They count as latest values, and for the least, greatest, last and worst of their
+minute, which a sample may claim any number of times; never for how many samples a minute had or
+for their sum.  So a minute of which only thinned samples are here has count 0 and a low and a high.
 """
 
 from __future__ import annotations
@@ -96,6 +101,17 @@ class Gathering:
         #: (gateway, key) -> (order, wall, point, code, value)
         self._latest: dict[tuple[int, str], tuple[Order, int, int, int, Any]] = {}
         self._numbers: dict[tuple[int, str], tuple[Order, int, int, Any]] = {}
+        #: as ``_minutes``, of thinned batches
+        self._thinned: dict[tuple[int, int], list[Any]] = {}
+
+    def add_thinned(self, form: Form, place: Place, blocks: Sequence[Columns]) -> None:
+        """Takes the columns of one thinned batch."""
+        for block in blocks:
+            last = max(block.times)
+            newest = block.times.index(last)
+            self._add_mixed(form.numbers[block.number], place.offset_us, block, self._thinned)
+            self._keep(form, block, (place.rank, place.boot_no, last), last + place.offset_us, newest)
+            self._keep_numbers(form, block, place)
 
     def add(self, form: Form, place: Place, blocks: Sequence[Columns]) -> None:
         """Takes the columns of one batch; they must not change afterwards."""
@@ -109,13 +125,13 @@ class Gathering:
                 newest = times.index(last)
             order = (place.rank, place.boot_no, last)
             if block.codes is not None:
-                self._add_mixed(form.numbers[block.number], offset_us, block)
+                self._add_mixed(form.numbers[block.number], offset_us, block, self._minutes)
                 self._keep(form, block, order, last + offset_us, newest)
                 self._keep_numbers(form, block, place)
                 continue
             minute, into = divmod(last + offset_us, MINUTE_US)
             if (first + offset_us) // MINUTE_US != minute or not self._add_good(form, block, minute, into, newest):
-                self._add_mixed(form.numbers[block.number], offset_us, block)
+                self._add_mixed(form.numbers[block.number], offset_us, block, self._minutes)
             held = self._newest.get((id(form), block.number))
             if held is None or order > held[0]:
                 self._newest[id(form), block.number] = (order, last + offset_us, form, block, newest)
@@ -154,8 +170,9 @@ class Gathering:
                     if held[1] < 0 or (last_us, last[index][newest]) > (held[1], held[2]):
                         held[1], held[2] = last_us, last[index][newest]
 
-    def _add_mixed(self, numbers: tuple[int, ...], offset_us: int, block: Columns) -> None:
-        minutes = self._minutes
+    def _add_mixed(
+        self, numbers: tuple[int, ...], offset_us: int, block: Columns, minutes: dict[tuple[int, int], list[Any]]
+    ) -> None:
         walls = [divmod(time + offset_us, MINUTE_US) for time in block.times]
         for index, (number, column) in enumerate(zip(numbers, block.values, strict=True)):
             codes = None if block.codes is None else block.codes[index]
@@ -237,6 +254,7 @@ class Gathering:
         )
         if with_rollups:
             connection.executemany(_ROLLUP, [_rollup_row(key, held) for key, held in self._minutes.items()])
+            connection.executemany(_ROLLUP, [_thinned_row(key, held) for key, held in self._thinned.items()])
         return list(self._latest)
 
 
@@ -248,6 +266,13 @@ def _rollup_row(key: tuple[int, int], held: list[Any]) -> tuple[Any, ...]:
     if type(total) is int and not -_I64 <= total <= _I64:
         total = float(total)
     return (*key, len(numbers), without, min(numbers), max(numbers), total, last, last_us, worst)
+
+
+def _thinned_row(key: tuple[int, int], held: list[Any]) -> tuple[Any, ...]:
+    numbers, last_us, last, _, worst = held
+    if not numbers:
+        return (*key, 0, 0, None, None, None, None, -1, worst)
+    return (*key, 0, 0, min(numbers), max(numbers), None, last, last_us, worst)
 
 
 _LATEST = """

@@ -17,12 +17,20 @@ from collector.alarm_log import apply_event
 from collector.chain import EMPTY, Entry, Ledger, add, add_next, cover
 from collector.identities import Boot, Identities
 from collector.project import Form, Gathering, Place, read_form
+from collector.waveforms import apply_waveform
 from contracts.batch import AlarmEvent, Batch, Header, HealthRecord, Lane, LossRecord, Origin
 from contracts.catalogue import Catalogue
 from contracts.columns import Columns
 
 #: ledgers kept in memory
 MAX_CHAINS = 4096
+#: cause in table ``loss`` of a range whose samples came back in a batch recovered from a damaged store
+RECOVERED = "recovered"
+
+
+def is_recovered(loss: LossRecord) -> bool:
+    """Returns whether a record names the batch that brings its samples back whole."""
+    return loss.cause == "damaged" and loss.thinned_into is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,18 +127,38 @@ class Projector:
         """Projects one batch; ``catalogue`` is (number, content), None when there are no blocks."""
         header = batch.header
         self._seen(facts, header)
+        before = self.chain(facts.epoch_no, int(header.lane))
+        was_held = before.tail != (header.seq - 1, header.previous) and before.ledger.holds(header.seq)
         state = self._add_to_chain(facts, header)
         if columns and catalogue is not None:
-            self._gathering.add(
-                self.form(facts.gateway_no, *catalogue),
-                Place(facts.boot.rank, facts.boot.no, facts.offset_us),
-                columns,
-            )
+            place = Place(facts.boot.rank, facts.boot.no, facts.offset_us)
+            is_copy = header.origin is Origin.THINNED or self._has_come(facts, batch, was_held)
+            add = self._gathering.add_thinned if is_copy else self._gathering.add
+            add(self.form(facts.gateway_no, *catalogue), place, columns)
             first, last = facts.first_us + facts.offset_us, facts.last_us + facts.offset_us
             state.readings += header.readings
             state.first_sample_us = first if state.first_sample_us is None else min(first, state.first_sample_us)
             state.last_sample_us = last if state.last_sample_us is None else max(last, state.last_sample_us)
         self._apply_sections(facts, batch)
+
+    def _has_come(self, facts: Facts, batch: Batch, was_held: bool) -> bool:
+        """Returns whether the samples of a batch came before: in it, or in a batch recovered from it.
+
+        Whichever of them came first counts; of the others the samples are taken as those of a thinned
+        batch are, so that nothing is counted twice whatever the order.
+        """
+        header = batch.header
+        places = [(facts.epoch_no, int(header.lane), header.seq, facts.digest)] if was_held else []
+        if header.origin is Origin.RECOVERED:
+            places += [
+                (self._identities.epoch_no(facts.gateway_no, loss.epoch), int(loss.lane), loss.last, loss.digest)
+                for loss in batch.losses
+                if is_recovered(loss)
+            ]
+        return any(
+            self._db.execute(_EARLIER, (*place, facts.evidence_id) * 2 + place[:3]).fetchone() is not None
+            for place in places
+        )
 
     def apply_early(self, facts: Facts, batch: Batch) -> None:
         """Projects what a batch says for itself while its blocks wait for their catalogue.
@@ -186,6 +214,15 @@ class Projector:
             self._apply_health(facts, record)
         for loss in batch.losses:
             self._apply_loss(facts, loss)
+        for waveform in batch.waveforms:
+            apply_waveform(
+                self._db,
+                waveform,
+                gateway_no=facts.gateway_no,
+                boot_no=facts.boot.no,
+                offset_us=facts.offset_us,
+                evidence_id=facts.evidence_id,
+            )
 
     def _apply_event(self, facts: Facts, event: AlarmEvent, evidence_id: int | None) -> None:
         boot, offset_us = facts.boot, facts.offset_us
@@ -230,10 +267,9 @@ class Projector:
     def _apply_loss(self, facts: Facts, loss: LossRecord) -> None:
         epoch_no = self._identities.epoch_no(facts.gateway_no, loss.epoch)
         lane = int(loss.lane)
+        cause = RECOVERED if is_recovered(loss) else loss.cause
         self._db.execute(
-            "INSERT INTO loss(epoch_no, lane, first, last, digest, readings, cause, evidence_id)"
-            " VALUES(?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
-            (epoch_no, lane, loss.first, loss.last, loss.digest, loss.readings, loss.cause, facts.evidence_id),
+            _LOSS, (epoch_no, lane, loss.first, loss.last, loss.digest, loss.readings, cause, facts.evidence_id)
         )
         state = self.chain(epoch_no, lane)
         state.ledger = cover(state.ledger, loss.first, loss.last, lambda seq: self.entries(epoch_no, lane, seq))
@@ -342,6 +378,22 @@ def lane_name(lane: int) -> str:
     """Returns ``alarm`` or ``data``."""
     return Lane(lane).name.lower()
 
+
+# A batch that came before and is projected; one recovered from it; or a checkpoint that stands for it.
+_EARLIER = f"""
+SELECT 1 FROM evidence WHERE epoch_no=? AND lane=? AND seq=? AND digest=? AND id<? AND state=0
+UNION ALL
+SELECT 1 FROM loss l JOIN evidence e ON e.id=l.evidence_id
+WHERE l.epoch_no=? AND l.lane=? AND l.last=? AND l.digest=? AND e.id<? AND e.state=0 AND l.cause='{RECOVERED}'
+UNION ALL
+SELECT 1 FROM checkpoint WHERE epoch_no=? AND lane=? AND seq>=?
+"""
+
+_LOSS = f"""
+INSERT INTO loss(epoch_no, lane, first, last, digest, readings, cause, evidence_id) VALUES(?,?,?,?,?,?,?,?)
+ON CONFLICT DO UPDATE SET readings=excluded.readings, cause=excluded.cause, evidence_id=excluded.evidence_id
+WHERE excluded.cause='{RECOVERED}' AND loss.cause<>'{RECOVERED}'
+"""
 
 _CHAIN = """
 INSERT INTO chain(epoch_no, lane, newest, known, batches, readings, first_sample_us, last_sample_us,

@@ -17,11 +17,23 @@ from typing import Any
 
 from collector.alarm_views import AlarmReader
 from collector.chain_views import read_chains
+from collector.completeness import DAY_US, HOUR_US, read_completeness
 from collector.database import open_reader
 from collector.identities import read_catalogue
 from collector.point_views import Silence, Timing, show_point
 from collector.trend import read_trend
-from collector.views import AlarmView, ChainView, GatewayView, PointView, QuarantineView, Trend
+from collector.views import (
+    AlarmView,
+    ChainView,
+    CompletenessView,
+    GatewayView,
+    PointView,
+    QuarantineView,
+    Trend,
+    WaveformSamples,
+    WaveformView,
+)
+from collector.waveforms import read_waveform, read_waveforms
 from contracts.catalogue import Catalogue, CataloguePoint
 
 #: sealing interval where none can be seen yet (us), and its bounds
@@ -218,6 +230,38 @@ class SqliteQueries:
             for id, arrived, topic, code, reason, size, times in rows
         ]
 
+    def waveforms(self, gateway: str | None = None, alarm: str | None = None, limit: int = 100) -> list[WaveformView]:
+        return read_waveforms(self._db(), gateway, alarm, limit)
+
+    def waveform(self, gateway: str, id: str) -> WaveformSamples | None:
+        return read_waveform(self._db(), gateway, id)
+
+    def completeness(
+        self, start_us: int, end_us: int, *, gateway: str | None = None, key: str | None = None, by_day: bool = False
+    ) -> list[CompletenessView]:
+        """Returns what became of every expected reading in ``[start_us, end_us)`` (UTC), decoded when asked."""
+        db = self._db()
+        found: list[CompletenessView] = []
+        for no, id in db.execute("SELECT no, id FROM gateway ORDER BY id").fetchall():
+            if gateway not in (None, id):
+                continue
+            db.execute("BEGIN")  # one view of the tables, whatever is committed meanwhile
+            try:
+                found += read_completeness(
+                    db,
+                    gateway_no=no,
+                    gateway=id,
+                    catalogue=lambda number: self._catalogue(db, number),
+                    now_us=self._now_us(),
+                    start_us=start_us,
+                    end_us=end_us,
+                    key=key,
+                    bucket_us=DAY_US if by_day else HOUR_US,
+                )
+            finally:
+                db.execute("ROLLBACK")
+        return found
+
     def counters(self) -> dict[str, float]:
         """Returns totals from the tables and the running program's own counters."""
         db = self._db()
@@ -232,10 +276,14 @@ class SqliteQueries:
             "alarms_raised": db.execute("SELECT count(*) FROM alarm").fetchone()[0],
             "waiting": db.execute("SELECT count(*) FROM waiting").fetchone()[0],
             "quarantined": db.execute("SELECT coalesce(sum(times),0) FROM quarantine").fetchone()[0],
-            "lost_readings": db.execute("SELECT total(readings) FROM loss").fetchone()[0],
+            "lost_readings": db.execute(_LOST_READINGS).fetchone()[0],
+            "thinned_readings": db.execute("SELECT total(readings) FROM loss WHERE cause='thinned'").fetchone()[0],
         }
         return found | self._live()
 
+
+#: of batches that are nowhere: neither a thinned form of them nor what was recovered from them is here
+_LOST_READINGS = "SELECT total(readings) FROM loss WHERE cause NOT IN ('thinned','recovered')"
 
 _SEVERITIES = ("red", "orange", "yellow", "blue", "info")
 

@@ -42,6 +42,8 @@ UNPROVABLE = {
     "epoch": "epoch_no IN (SELECT c.epoch_no FROM {src}.checkpoint c)",
     "loss": "evidence_id NOT IN (SELECT e.id FROM {src}.evidence e) AND typeof(evidence_id)='integer'"
     " AND epoch_no IN (SELECT n.no FROM {src}.epoch_name n JOIN temp.floor f ON f.gateway_no=n.gateway_no)",
+    "waveform": "evidence_id NOT IN (SELECT e.id FROM {src}.evidence e) AND typeof(evidence_id)='integer'"
+    " AND typeof(wall_us)='integer' AND wall_us/60000000 < " + _FLOOR.format(table="waveform"),
     "latest": "wall_us/60000000 < " + _FLOOR.format(table="latest"),
     "health": "wall_us/60000000 < " + _FLOOR.format(table="health"),
     "rollup": "minute < coalesce((SELECT max(f.minute) FROM temp.floor f"

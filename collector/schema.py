@@ -2,7 +2,8 @@
 
     facts        meta, gateway, catalogue, boot, epoch_name, evidence, ask, commit_stamp,
                  waiting, receipt, link, acknowledgement, quarantine, checkpoint
-    projections  epoch, chain, loss, latest, rollup, alarm, alarm_event, health, point
+    projections  epoch, chain, loss, latest, rollup, alarm, alarm_event, health, point,
+                 waveform
 
 The *evidence* table is the commit point and the raw history: signed bytes as they came.
 Projections can be dropped at any time and are made again by ``collector rebuild``.
@@ -390,5 +391,28 @@ health = Table(
     sqlite_with_rowid=False,
 )
 
+#: where the waveforms lie that batches carry
+waveform = Table(
+    "waveform",
+    metadata,
+    _int("gateway_no"),
+    _blob("id"),
+    _text("device"),
+    _text("cause"),
+    _blob("alarm_id", null=True),
+    _int("boot_no"),
+    #: of the first sample
+    _int("mono_us"),
+    _int("wall_us"),
+    #: from the first sample to the last one
+    _int("span_us"),
+    _int("ticks"),
+    _int("channels"),
+    _int("evidence_id"),
+    PrimaryKeyConstraint("gateway_no", "id"),
+    sqlite_with_rowid=False,
+)
+Index("ix_waveform_wall_us", waveform.c.wall_us)
+
 #: dropped and made again by rebuild; compared by verify
-PROJECTIONS = ("epoch", "chain", "loss", "point", "latest", "rollup", "alarm", "alarm_event", "health")
+PROJECTIONS = ("epoch", "chain", "loss", "point", "latest", "rollup", "alarm", "alarm_event", "health", "waveform")

@@ -2,6 +2,8 @@
 
 A gap is a None between two times: where a sample has no number, and where two samples lie
 further apart than two and a half of the point's intervals.  Nothing is interpolated.
+Of thinned data one or two samples a minute may be all there is: there the gap begins at two minutes,
+and a minute of roll-ups has a low and a high and no mean.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from collector.evidence import read_batch
 from collector.identities import read_catalogue
 from collector.project import MINUTE_US
 from collector.views import Trend
+from contracts.batch import Batch, Origin
 from contracts.catalogue import Catalogue
 from contracts.columns import block_number, decode_block
 from contracts.errors import ContractError
@@ -26,8 +29,11 @@ RAW_RANGE_US = 2 * 3600 * 1_000_000
 #: a batch may begin this long before its newest sample (us)
 _LONGEST_BATCH_US = 3600 * 1_000_000
 
-#: (UTC us, value, code)
-Sample = tuple[int, float | None, int]
+#: two samples of thinned data are no further apart where nothing is missing between them (us); of windows of a minute
+_THINNED_GAP_US = 120_000_000
+
+#: (UTC us, value, code, whether it is of a thinned batch)
+Sample = tuple[int, float | None, int, bool]
 
 
 def read_trend(
@@ -36,7 +42,7 @@ def read_trend(
     """Returns the samples of one point in ``[start_us, end_us]`` (UTC)."""
     if end_us - start_us <= RAW_RANGE_US:
         samples, interval_us = _decode_range(db, gateway_no, key, start_us, end_us)
-        times, values, codes = _with_gaps(sorted(samples), interval_us * 5 // 2)
+        times, values, codes = _with_gaps(samples, interval_us * 5 // 2)
         return Trend(
             gateway=gateway, point=key, unit=unit, source="raw", times_us=times, values=values, low=(), high=(),
             codes=codes,
@@ -54,21 +60,40 @@ def _decode_range(
         (gateway_no, start_us - _LONGEST_BATCH_US, end_us, start_us),
     )
     places: dict[int, _Place | None] = {}
-    samples: list[Sample] = []
+    found: list[tuple[bytes, int, Sample]] = []
     interval_us = 1_000_000
+    has_recovered = False
     for catalogue_no, offset_us, envelope in rows:
         if catalogue_no not in places:
-            found = db.execute("SELECT envelope FROM catalogue WHERE no=?", (catalogue_no,)).fetchone()
-            places[catalogue_no] = None if found is None else _Place.find(read_catalogue(found[0]), key)
+            row = db.execute("SELECT envelope FROM catalogue WHERE no=?", (catalogue_no,)).fetchone()
+            places[catalogue_no] = None if row is None else _Place.find(read_catalogue(row[0]), key)
         place = places[catalogue_no]
         if place is None:
             continue
         interval_us = place.interval_us
         try:
-            samples += (item for item in place.decode(envelope, offset_us) if start_us <= item[0] <= end_us)
+            batch = read_batch(envelope, 1)
+            is_thinned = batch.header.origin is Origin.THINNED
+            has_recovered = has_recovered or batch.header.origin is Origin.RECOVERED
+            found += (
+                (batch.header.boot_id, mono_us, (mono_us + offset_us, value, code, is_thinned))
+                for mono_us, value, code in place.decode(batch)
+                if start_us <= mono_us + offset_us <= end_us
+            )
         except ContractError:
             continue  # the bytes changed after they were verified: a gap here, and `collector verify` names them
-    return samples, interval_us
+    if has_recovered:
+        # What was recovered from a damaged store may be here in its own batch too.
+        found = list({(boot, mono_us, sample[3]): (boot, mono_us, sample) for boot, mono_us, sample in found}.values())
+    return sorted(_once(found), key=lambda sample: sample[0]), interval_us
+
+
+def _once(found: list[tuple[bytes, int, Sample]]) -> list[Sample]:
+    """Leaves out the samples of thinned batches that are here in their own batch too."""
+    if not any(sample[3] for _, _, sample in found):
+        return [sample for _, _, sample in found]
+    own = {(boot, mono_us) for boot, mono_us, sample in found if not sample[3]}
+    return [sample for boot, mono_us, sample in found if not sample[3] or (boot, mono_us) not in own]
 
 
 class _Place:
@@ -88,8 +113,8 @@ class _Place:
                     return cls(catalogue, number, index)
         return None
 
-    def decode(self, envelope: bytes, offset_us: int) -> Iterable[Sample]:
-        batch = read_batch(envelope, 1)
+    def decode(self, batch: Batch) -> Iterable[tuple[int, float | None, int]]:
+        """Yields (monotonic us, value, code)."""
         for raw in batch.blocks:
             if block_number(raw) != self._block:
                 continue
@@ -97,7 +122,7 @@ class _Place:
             codes = None if columns.codes is None else columns.codes[self._index]
             for tick, time in enumerate(columns.times):
                 value = columns.values[self._index][tick]
-                yield time + offset_us, scaled(value, self._step), GOOD if codes is None else codes[tick]
+                yield time, scaled(value, self._step), GOOD if codes is None else codes[tick]
 
 
 def scaled(value: Any, step: Fraction | None) -> float | None:
@@ -111,10 +136,13 @@ def _with_gaps(samples: list[Sample], limit_us: int) -> tuple[list[int], list[fl
     times: list[int] = []
     values: list[float | None] = []
     codes: list[int] = []
-    for time, value, code in samples:
+    was_thinned = False
+    for time, value, code, is_thinned in samples:
         if times and time == times[-1]:
             continue
-        if times and time - times[-1] > limit_us:
+        allowed_us = max(limit_us, _THINNED_GAP_US) if is_thinned or was_thinned else limit_us
+        was_thinned = is_thinned
+        if times and time - times[-1] > allowed_us:
             times.append(times[-1] + (time - times[-1]) // 2)
             values.append(None)
             codes.append(MISSED_TICK)
@@ -153,7 +181,7 @@ def _read_rollups(
             mean = (scaled(total, step) or 0.0) / count
             put(time, (mean, scaled(low, step), scaled(high, step)), worst)
         else:
-            put(time, (None, None, None), worst)
+            put(time, (None, scaled(low, step), scaled(high, step)), worst)
     return Trend(
         gateway=gateway, point=key, unit=unit, source="minute", times_us=times, values=columns[0], low=columns[1],
         high=columns[2], codes=codes,

@@ -113,6 +113,11 @@ _TABLES = (
         ("newest", "known", "batches", "readings", "first_sample_us", "last_sample_us", "ranges", "forks", "breaks"),
     ),
     _Table("loss", ("epoch_no", "lane", "first", "last", "digest"), ("readings", "cause", "evidence_id")),
+    _Table(
+        "waveform",
+        ("gateway_no", "id"),
+        ("device", "cause", "alarm_id", "boot_no", "mono_us", "wall_us", "span_us", "ticks", "channels", "evidence_id"),
+    ),
     _Table("health", ("gateway_no", "subject"), ("rank", "boot_no", "mono_us", "wall_us", "facts")),
     _Table(
         "epoch",

@@ -160,7 +160,7 @@ class Trend:
     #: ``raw`` (decoded from the signed batches) or ``minute`` (roll-ups)
     source: str
     times_us: Sequence[int]
-    #: raw: the value; minute: the mean
+    #: raw: the value; minute: the mean, None where only thinned samples of the minute are here
     values: Sequence[float | None]
     #: minute only, else empty
     low: Sequence[float | None]
@@ -184,6 +184,54 @@ class QuarantineView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WaveformView:
+    """That there is a waveform, and of what."""
+
+    gateway: str
+    #: hex
+    id: str
+    device: str
+    #: a word such as ``before-alarm``
+    cause: str
+    #: hex id of the alarm that it is kept for; None without one
+    alarm: str | None
+    #: UTC us of the first sample
+    begin_us: int
+    span_us: int
+    ticks: int
+    channels: int
+    #: whether its signed batch is still here
+    is_kept: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaveformChannel:
+    """The samples of one channel."""
+
+    point: str
+    quantity: str
+    unit: str
+    en: str
+    zh: str
+    #: in ``unit``; None where a sample has no number
+    values: Sequence[float | None]
+    #: quality codes
+    codes: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaveformSamples:
+    """A waveform, sample by sample, as it was signed."""
+
+    waveform: WaveformView
+    #: from the middle one of its steps; None with one sample
+    rate_hz: float | None
+    #: UTC us
+    times_us: Sequence[int]
+    channels: Sequence[WaveformChannel]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """Told to live pages after a commit."""
 
@@ -193,6 +241,22 @@ class Change:
     alarms: frozenset[str]
     #: keys (gateway, point) whose latest sample changed
     points: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletenessView:
+    """What became of the readings that were expected of one point in one hour (or day)."""
+
+    gateway: str
+    point: str
+    #: UTC us of its beginning; None where the clock of the boot is not known
+    begin_us: int | None
+    #: hex id of a boot whose clock is not known; empty else
+    boot: str
+    #: ticks of the grid; the sum of the counts
+    expected: int
+    #: (outcome, cause, whose, ticks); the words of ``collector.outcomes``
+    counts: Sequence[tuple[str, str, str, int]]
 
 
 class Queries(Protocol):
@@ -213,5 +277,15 @@ class Queries(Protocol):
     def trend(self, gateway: str, key: str, start_us: int, end_us: int) -> Trend | None: ...
 
     def quarantine(self, limit: int = 100) -> list[QuarantineView]: ...
+
+    def waveforms(
+        self, gateway: str | None = None, alarm: str | None = None, limit: int = 100
+    ) -> list[WaveformView]: ...
+
+    def waveform(self, gateway: str, id: str) -> WaveformSamples | None: ...
+
+    def completeness(
+        self, start_us: int, end_us: int, *, gateway: str | None = None, key: str | None = None, by_day: bool = False
+    ) -> list[CompletenessView]: ...
 
     def counters(self) -> dict[str, float]: ...

@@ -18,6 +18,9 @@ from collector.web.ports import Actions
 #: a trend is never asked for over more than this
 LONGEST_TREND_US = 400 * 86_400 * 1_000_000
 DEFAULT_TREND_US = 900 * 1_000_000
+#: every batch of the range is decoded when completeness is asked for
+LONGEST_COMPLETENESS_US = 8 * 86_400 * 1_000_000
+DEFAULT_COMPLETENESS_US = 86_400 * 1_000_000
 
 
 #: what every route may answer besides; the bodies are sentences
@@ -26,6 +29,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     503: {"model": models.Problem, "description": "the store cannot be read or written now"},
 }
 _NO_POINT: dict[int | str, dict[str, Any]] = {404: {"model": models.Problem, "description": "no such point"}}
+_NO_WAVEFORM: dict[int | str, dict[str, Any]] = {404: {"model": models.Problem, "description": "no such waveform"}}
 _NO_ALARM: dict[int | str, dict[str, Any]] = {404: {"model": models.Problem, "description": "no such alarm"}}
 
 
@@ -97,6 +101,25 @@ def api_router(*, queries: Queries, actions: Actions, now_us: Callable[[], int])
             raise HTTPException(404, "no such point")
         return models.TrendColumns.model_validate(found)
 
+    @router.get("/completeness")
+    def completeness(
+        gateway: str,
+        key: str | None = None,
+        start_us: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+        end_us: Annotated[int | None, Query(ge=0, le=2**62)] = None,
+        by: Annotated[str, Query(pattern="^(hour|day)$")] = "hour",
+    ) -> list[models.Completeness]:
+        """What became of every reading that was expected, by point and UTC hour or day; without times, of 24 hours.
+
+        A gateway or point that is not known gives an empty list.
+        """
+        end = now_us() if end_us is None else end_us
+        start = end - DEFAULT_COMPLETENESS_US if start_us is None else start_us
+        if not 0 < end - start <= LONGEST_COMPLETENESS_US:
+            raise HTTPException(422, "end_us must be after start_us, by at most 8 days")
+        found = queries.completeness(start, end, gateway=gateway, key=key, by_day=by == "day")
+        return [models.Completeness.model_validate(view) for view in found]
+
     @router.get("/chains")
     def chains(gateway: str | None = None) -> list[models.Chain]:
         """The proof: what is verified, missing and lost, for each lane of each epoch."""
@@ -106,5 +129,22 @@ def api_router(*, queries: Queries, actions: Actions, now_us: Callable[[], int])
     def quarantine(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> list[models.Quarantined]:
         """What arrived and was not accepted, newest first, with the reason."""
         return [models.Quarantined.model_validate(view) for view in queries.quarantine(limit)]
+
+    @router.get("/waveforms")
+    def waveforms(
+        gateway: str | None = None,
+        alarm: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    ) -> list[models.Waveform]:
+        """Waveforms that were kept, newest first: all, of one gateway, or of one alarm."""
+        return [models.Waveform.model_validate(view) for view in queries.waveforms(gateway, alarm, limit)]
+
+    @router.get("/waveforms/{gateway}/{id}", responses=_NO_WAVEFORM)
+    def waveform(gateway: str, id: str) -> models.WaveformSamples:
+        """One waveform with its samples, read from the signed bytes."""
+        found = queries.waveform(gateway, id)
+        if found is None:
+            raise HTTPException(404, "no such waveform, or its batch is no longer here")
+        return models.WaveformSamples.model_validate(found)
 
     return router

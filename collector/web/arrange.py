@@ -238,9 +238,11 @@ def trend_figures(trend: Trend) -> TrendFigures:
     lows = [value for value in (trend.low or trend.values) if value is not None]
     highs = [value for value in (trend.high or trend.values) if value is not None]
     last = next((i for i in range(len(trend.values) - 1, -1, -1) if trend.values[i] is not None), None)
+    # A thinned minute has no mean, and a low and a high.
+    numbered = len(lows) if trend.low else len(numbers)
     return TrendFigures(
         samples=len(trend.times_us),
-        without_number=len(trend.times_us) - len(numbers),
+        without_number=len(trend.times_us) - numbered,
         low=min(lows, default=None),
         high=max(highs, default=None),
         last=None if last is None else trend.values[last],

@@ -204,6 +204,34 @@ class TrendColumns(_Model):
     codes: list[int]
 
 
+class Ticks(_Model):
+    """Ticks of the grid that had one outcome by one cause."""
+
+    outcome: str = Field(
+        description="good, uncertain, late, bad, missing, thinned, lost, not_arrived, quarantined, never_sent, "
+        "pruned or unplaced"
+    )
+    cause: str = Field(description="reason of the quality code, cause of the loss, or what the chain tells")
+    whose: str = Field(description="device, bus, gateway, link, collector, person, or empty")
+    ticks: int
+
+
+class Completeness(_Model):
+    """What became of the readings that were expected of one point in one hour or day."""
+
+    gateway: str
+    point: str
+    begin_us: int | None = Field(description="null where the clock of the boot is not known yet")
+    boot: str = Field(description="hex id of a boot whose clock is not known; empty else")
+    expected: int = Field(description="ticks of the grid: the sum of the counts")
+    counts: list[Ticks]
+
+    @field_validator("counts", mode="before")
+    @classmethod
+    def _counts(cls, rows: Any) -> Any:
+        return _named(rows, ("outcome", "cause", "whose", "ticks"))
+
+
 class Quarantined(_Model):
     """Something that arrived and was not accepted."""
 
@@ -214,6 +242,42 @@ class Quarantined(_Model):
     reason: str
     size: int
     times: int
+
+
+class Waveform(_Model):
+    """Samples that a gateway kept, mostly around an alarm."""
+
+    gateway: str
+    id: str
+    device: str
+    cause: str
+    alarm: str | None = Field(description="id of the alarm that it is kept for")
+    begin_us: int
+    span_us: int
+    ticks: int
+    channels: int
+    is_kept: bool = Field(description="whether its signed batch is still here")
+
+
+class WaveformChannel(_Model):
+    """The samples of one channel of a waveform."""
+
+    point: str
+    quantity: str
+    unit: str
+    en: str
+    zh: str
+    values: list[float | None]
+    codes: list[int]
+
+
+class WaveformSamples(_Model):
+    """A waveform, sample by sample, as it was signed; steps need not be equal."""
+
+    waveform: Waveform
+    rate_hz: float | None = Field(description="from the middle one of its steps")
+    times_us: list[int]
+    channels: list[WaveformChannel]
 
 
 class Acknowledgement(BaseModel):

@@ -27,11 +27,12 @@ from contracts.batch import (
     event_id,
 )
 from contracts.catalogue import Catalogue, CatalogueBlock, CatalogueDevice, CatalogueLimit, CataloguePoint
-from contracts.columns import encode_block
+from contracts.columns import Columns, encode_block
 from contracts.envelope import Type, seal
 from contracts.keys import Signer, Verifier
 from contracts.messages import Ask
 from contracts.topics import Channel, topic
+from contracts.waveform import WaveChannel, Waveform, waveform_id
 
 #: UTC us of virtual time 0 (2026-11-01 00:00:00)
 START_US = 1_793_491_200_000_000
@@ -101,6 +102,7 @@ class Gateway:
         losses: tuple[LossRecord, ...] = (),
         health: tuple[HealthRecord, ...] = (),
         notes: tuple[Note, ...] = (),
+        waveforms: tuple[Waveform, ...] = (),
         blocks: tuple[object, ...] | None = None,
         readings: int | None = None,
         origin: Origin = Origin.LIVE,
@@ -132,7 +134,14 @@ class Gateway:
             genesis=Genesis(version="0.1.0", reason="first", parent=self.parent) if head.seq == 0 else None,
         )
         batch = Batch(
-            header=header, blocks=blocks, events=events, statement=statement, losses=losses, health=health, notes=notes
+            header=header,
+            blocks=blocks,
+            events=events,
+            statement=statement,
+            losses=losses,
+            health=health,
+            notes=notes,
+            waveforms=waveforms,
         )
         envelope, digest = seal(lane.type, encode_batch(batch), self.signer)
         if not keep_head:
@@ -157,6 +166,20 @@ class Gateway:
             sampled_us=at_us, judged_us=at_us + 500, marks=(),
         )  # fmt: skip
         return AlarmEvent(**(values | more))  # type: ignore[arg-type]
+
+    def waveform(self, begin_us: int, event: bytes | None = None, ticks: int = 3) -> Waveform:
+        times = [begin_us + 20_000 * n for n in range(ticks)]
+        codes = [[0] * ticks]
+        codes[0][1] = 128
+        values: list[list[int | None]] = [[1024 + n if n != 1 else None for n in range(ticks)]]
+        channel = WaveChannel(
+            point="well-0/acceleration/x", quantity="acceleration", unit="[g]", kind="int",
+            resolution=Fraction(1, 2048), en="Well 0 x", zh="0号井 x",
+        )  # fmt: skip
+        return Waveform(
+            id=waveform_id(self.id, self.boot_id, "well", begin_us), device="well", cause="after-alarm", event=event,
+            begin_us=begin_us, channels=(channel,), columns=Columns(0, times, values, codes),
+        )  # fmt: skip
 
     def catalogue_message(self) -> tuple[str, bytes]:
         return topic(self.id, Channel.CATALOGUE), seal(Type.CATALOGUE, self.catalogue.body, self.signer)[0]

@@ -222,3 +222,32 @@ def test_a_text_in_a_fact_is_named_and_no_traceback(bench: Bench, capsys: pytest
     bench.change("UPDATE boot SET rank='x'")
     assert run("verify", "--data", bench.data) == 1
     assert "boot, no 1: rank: the table says 'x'" in capsys.readouterr().out
+
+
+def test_completeness_says_what_became_of_every_reading(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    g = bench.gateway
+    bench.send(g.catalogue_message(), g.data(109 * S, ticks=10), g.data(129 * S, ticks=10), at_us=130 * S)
+    words = ("--data", bench.data, "--from", "2026-11-01", "--to", "2026-11-01T00:02:10+00:00")
+    assert run("completeness", *words, "--gateway", g.id, "--point", "well-0/ch4", "--lang", "en") == 0
+    assert capsys.readouterr().out == (
+        f"2026-11-01T00Z  {g.id}  well-0/ch4  expected 30: good 20, never sent 10 (in no batch; gateway)\n"
+    )
+    assert run("completeness", *words, "--day", "--lang", "zh") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[0] == f"2026-11-01  {g.id}  well-0/ch4  应有 30: 良好 20, 从未发送 10（未写入任何批次；网关）"
+    assert run("completeness", *words, "--json", "--point", "well-1/ch4") == 0
+    (view,) = json.loads(capsys.readouterr().out)
+    assert (view["expected"], view["counts"]) == (
+        30,
+        [["good", "", "", 20], ["never_sent", "not_sealed", "gateway", 10]],
+    )
+    assert run("completeness", "--data", bench.data, "--point", "none/such", "--lang", "en") == 0
+    assert "nothing was expected" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", [("--from", "yesterday"), ("--from", "2026-06-02", "--to", "2026-06-01"), ("--hour", "--day")]
+)
+def test_completeness_refuses_times_that_are_none(bench: Bench, words: tuple[str, ...]) -> None:
+    assert run("completeness", "--data", bench.data, *words) == 2

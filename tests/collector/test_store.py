@@ -298,6 +298,8 @@ NATURAL = {
     "health": "SELECT subject, mono_us, wall_us, facts FROM health ORDER BY 1",
     "epoch": "SELECT n.epoch, e.version, e.reason, e.parent, e.is_volatile"
     " FROM epoch e JOIN epoch_name n ON n.no=e.epoch_no ORDER BY 1",
+    "waveform": "SELECT id, device, cause, alarm_id, mono_us, wall_us, span_us, ticks, channels FROM waveform"
+    " ORDER BY 1",
     "waiting": "SELECT count(*) FROM waiting",
 }
 
@@ -321,7 +323,7 @@ def story() -> tuple[Gateway, list[tuple[str, bytes]]]:
     loss = LossRecord(
         epoch=g.epoch, lane=Lane.DATA, first=5, last=5, digest=g.heads[Lane.DATA].digest, readings=8, cause="quota"
     )
-    messages.append(g.data(140 * S, losses=(loss,)))
+    messages.append(g.data(140 * S, losses=(loss,), waveforms=(g.waveform(28 * S, active.id),)))
     again = Gateway(epoch=b"epoch--2", boot_id=b"another-boot-id.", boot_counter=2, offset_us=START_US + 200 * S)
     messages += [again.data(n * 10 * S, 30 + n) for n in range(1, 3)]
     messages.append(again.seal(25 * S, lane=Lane.ALARM, events=(again.event("active", 24 * S),)))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from contracts.columns import MAX_COUNT, MAX_SAMPLES, block_number, decode_block, encode_block
+from contracts.columns import MAX_COUNT, MAX_SAMPLES, block_number, decode_block, decode_qualities, encode_block
 from contracts.errors import ContractError, PayloadError, TooLargeError
 from contracts.fields import U63, pack, unpack
 from contracts.quality import CALIBRATION_OVERDUE, GOOD, NO_REPLY, NOT_A_NUMBER, OVER_RANGE
@@ -41,6 +41,32 @@ def test_a_number_is_there_exactly_where_the_code_says_so(s: Samples) -> None:
         for tick, value in enumerate(column):
             code = GOOD if block.codes is None else block.codes[index][tick]
             assert (value is None) == (code not in (GOOD, CALIBRATION_OVERDUE, 19))
+
+
+@given(samples())
+def test_times_and_qualities_alone_are_those_of_the_block(s: Samples) -> None:
+    raw = unpack(pack(_encoded(s)))
+    block = decode_block(raw, s.kinds, s.sealed_us)
+    times, codes = decode_qualities(raw, len(s.kinds), s.sealed_us)
+    assert times == block.times
+    by_point = None if codes is None else [codes[place :: len(s.kinds)] for place in range(len(s.kinds))]
+    assert by_point == block.codes
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        [0, [], None, None, None, None],
+        [0, ["1"], None, None, None, None],
+        [0, [-9], None, None, None, None],
+        [0, [0], None, None, None, [2, 0]],
+        [0, [0], None, None, None, [1, 15]],
+        [0, [0] * 140_000, [], None, None, None],
+    ],
+)
+def test_times_and_qualities_that_are_none_are_refused(raw: Any) -> None:
+    with pytest.raises(PayloadError):
+        decode_qualities(raw, 1, 5)
 
 
 @given(st.data())

@@ -11,7 +11,19 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
-from collector.views import AlarmView, ChainView, Change, GatewayView, PointView, QuarantineView, Trend
+from collector.views import (
+    AlarmView,
+    ChainView,
+    Change,
+    CompletenessView,
+    GatewayView,
+    PointView,
+    QuarantineView,
+    Trend,
+    WaveformChannel,
+    WaveformSamples,
+    WaveformView,
+)
 from collector.web.ports import Info
 from contracts.quality import CODES, GOOD, NO_REPLY, quality_of
 from contracts.units import UNITS
@@ -336,6 +348,35 @@ class FakeCity:
             self.gateway_views[0] = _shift(self.gateway_views[0], by)
             self.alarm_views[0] = _shift(self.alarm_views[0], by)
             self.chain_views = [_shift(chain, by) if chain.epoch[0] == "5" else chain for chain in self.chain_views]
+        self.waveform_samples = [
+            WaveformSamples(
+                waveform=WaveformView(
+                    gateway=GATEWAY,
+                    id="0f" * 16,
+                    device="pier-3",
+                    cause="after-alarm",
+                    alarm="ab" * 16,
+                    begin_us=START_US,
+                    span_us=40_000,
+                    ticks=3,
+                    channels=1,
+                    is_kept=True,
+                ),
+                rate_hz=50.0,
+                times_us=[START_US, START_US + 20_000, START_US + 40_000],
+                channels=[
+                    WaveformChannel(
+                        point="pier-3/acceleration/x",
+                        quantity="acceleration",
+                        unit="[g]",
+                        en="Pier 3 · acceleration X",
+                        zh="3号墩 · X 轴加速度",
+                        values=[0.5, None, 0.25],
+                        codes=[GOOD, NO_REPLY, GOOD],
+                    )
+                ],
+            )
+        ]
         self.quarantine_views = [
             QuarantineView(
                 id=1,
@@ -399,6 +440,26 @@ class FakeCity:
 
     def quarantine(self, limit: int = 100) -> list[QuarantineView]:
         return self.quarantine_views[:limit]
+
+    def waveforms(self, gateway: str | None = None, alarm: str | None = None, limit: int = 100) -> list[WaveformView]:
+        found = [samples.waveform for samples in self.waveform_samples]
+        return [view for view in found if gateway in (None, view.gateway) and alarm in (None, view.alarm)][:limit]
+
+    def waveform(self, gateway: str, id: str) -> WaveformSamples | None:
+        found = (item for item in self.waveform_samples if (item.waveform.gateway, item.waveform.id) == (gateway, id))
+        return next(found, None)
+
+    def completeness(
+        self, start_us: int, end_us: int, *, gateway: str | None = None, key: str | None = None, by_day: bool = False
+    ) -> list[CompletenessView]:
+        step = 86_400_000_000 if by_day else 3_600_000_000
+        counts = [("good", "", "", 3590), ("missing", "no_reply", "device", 10)]
+        return [
+            CompletenessView(gateway=at[0], point=at[1], begin_us=begin, boot="", expected=3600, counts=counts)
+            for begin in range(start_us // step * step, end_us, step)
+            for at in self.point_views
+            if gateway in (None, at[0]) and key in (None, at[1])
+        ]
 
     def counters(self) -> dict[str, float]:
         return {"batches_total": 1204.0, "readings_total": 48_160.0, "queue.depth": 0.0} | self.troubles

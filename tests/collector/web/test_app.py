@@ -331,6 +331,28 @@ async def test_api_reads(web: Web) -> None:
         {"first": 804, "last": 840}
     ]
     assert (await get("/api/v1/quarantine")).json()[0]["code"] == "signature"
+    assert (await get("/api/v1/waveforms", params={"alarm": "00" * 16})).json() == []
+    (listed,) = (await get("/api/v1/waveforms", params={"gateway": GATEWAY})).json()
+    waveform = (await get(f"/api/v1/waveforms/{GATEWAY}/{listed['id']}")).json()
+    assert waveform["waveform"] == listed
+    assert waveform["channels"][0]["values"] == [0.5, None, 0.25]
+    assert (await get(f"/api/v1/waveforms/{SECOND}/{listed['id']}")).status_code == 404
+
+
+async def test_api_completeness(web: Web) -> None:
+    get, day = web.client.get, 86_400_000_000
+    (view,) = (await get("/api/v1/completeness", params={"gateway": SECOND, "start_us": 0, "end_us": 10})).json()
+    assert (view["begin_us"], view["boot"], view["expected"]) == (0, "", 3600)
+    assert view["counts"] == [
+        {"outcome": "good", "cause": "", "whose": "", "ticks": 3590},
+        {"outcome": "missing", "cause": "no_reply", "whose": "device", "ticks": 10},
+    ]
+    found = (await get("/api/v1/completeness", params={"gateway": SECOND})).json()
+    assert len(found) in (24, 25)
+    days = {"gateway": SECOND, "by": "day", "start_us": 0, "end_us": 2 * day}
+    assert [view["begin_us"] for view in (await get("/api/v1/completeness", params=days)).json()] == [0, day]
+    for wrong in ({}, {"gateway": SECOND, "by": "week"}, days | {"end_us": 9 * day}, days | {"start_us": 3 * day}):
+        assert (await get("/api/v1/completeness", params=wrong)).status_code == 422
 
 
 async def test_api_acknowledge(web: Web) -> None:
@@ -362,8 +384,11 @@ async def test_openapi_describes_it_and_no_page_needs_a_script_from_elsewhere(we
         "/api/v1/alarms/{id}",
         "/api/v1/alarms/{id}/acknowledge",
         "/api/v1/trend",
+        "/api/v1/completeness",
         "/api/v1/chains",
         "/api/v1/quarantine",
+        "/api/v1/waveforms",
+        "/api/v1/waveforms/{gateway}/{id}",
         "/healthz",
         "/metrics",
     } == set(paths)

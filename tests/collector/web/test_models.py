@@ -22,6 +22,7 @@ from tests.collector.web.fake_city import FakeCity
         (views.ChainView, models.Chain),
         (views.Trend, models.TrendColumns),
         (views.QuarantineView, models.Quarantined),
+        (views.CompletenessView, models.Completeness),
     ],
 )
 def test_every_field_of_a_view_is_answered(view: Any, model: type[BaseModel]) -> None:
