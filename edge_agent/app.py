@@ -17,7 +17,7 @@ import signal
 from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from contracts.batch import Genesis, HealthRecord, Origin
 from contracts.envelope import Type, seal
@@ -27,6 +27,7 @@ from contracts.topics import Channel, topic
 from edge_agent import __version__
 from edge_agent.boot import count_boot, read_boot_id
 from edge_agent.bus.poller import Codes, Row
+from edge_agent.bus_ops import bus_operations
 from edge_agent.clock import AnchorClock, monotonic_us
 from edge_agent.collect import Collector
 from edge_agent.control import ControlServer
@@ -44,11 +45,15 @@ from edge_agent.readings import Tick
 from edge_agent.sd_notify import Notifier
 from edge_agent.seal import Boot, Chain
 from edge_agent.sealer import Sealer
+from edge_agent.spool_care import SpoolCare
 from edge_agent.spool_records import EpochRow, Opened, unasked_epoch_no
 from edge_agent.spool_thread import SpoolThread
 from edge_agent.state_dir import CONTROL, KEY, PLAN, SPOOL, StateDir
 from edge_agent.status import operations
 from edge_agent.uplink import Uplink
+
+if TYPE_CHECKING:
+    from edge_agent.vibration.bursts import Bursts
 
 _LOG = logging.getLogger(__name__)
 _RETENTION_EVERY_S = 600.0
@@ -83,14 +88,15 @@ class Agent:
             gateway_id=self.gateway,
             boot_id=boot.boot_id,
             points=plan.points,
-            blocks=plan.blocks,
+            blocks=plan.row_blocks,
             clock=monotonic_us,
         )
-        self.columns = Collector(plan.blocks, plan.points)
+        self.columns = Collector(plan.row_blocks, plan.points)
         self.started_us = monotonic_us()
         self.first_row_us: int | None = None
         self.uplink: Uplink | None = None
         self.ports = RunningPorts(self._take_row)
+        self._bursts: Bursts | None = None
         self._catalogue = self._make_catalogue(plan)
         self.sealer = Sealer(
             judge=self.judge,
@@ -107,6 +113,15 @@ class Agent:
         self._tasks: list[asyncio.Task[None]] = []
         self._reloading: set[asyncio.Task[None]] = set()
         self._reload_lock = asyncio.Lock()
+        self.care = SpoolCare(
+            state_dir,
+            spool=self.spool,
+            delivery=self.delivery,
+            keeper=lambda: self.keeper,
+            uptime_s=self.uptime_s,
+            has_polled=lambda: self.first_row_us is not None,
+            taken=self._take_recovered,
+        )
         self._rows_seen = 0
         self._rows_at_watchdog = -1
 
@@ -130,12 +145,14 @@ class Agent:
         try:
             await self._listen()
             self.ports.start(self.plan)
+            self._start_bursts()
             await self._open_store()
             self._start_uplink()
             self._notify.ready()
             self._watch_over("sealing", self.sealer.run())
             self._watch_over("tending the spool", self._tend_forever())
             self._watch_over("the watchdog", self._feed_watchdog())
+            self._watch_over("checking the spool", self.care.run())
             await self._stopping.wait()
         finally:
             self._notify.stopping()
@@ -149,7 +166,9 @@ class Agent:
         self._stopping.set()
 
     async def _listen(self) -> None:
-        control = ControlServer(self._state_dir / CONTROL, operations(self))
+        control = ControlServer(
+            self._state_dir / CONTROL, {**operations(self), **bus_operations(self), **self.care.operations()}
+        )
         try:
             await control.start()
             self._control = control
@@ -172,6 +191,7 @@ class Agent:
         for task in (*self._tasks, *self._reloading):
             task.cancel()
         await asyncio.gather(*self._tasks, *self._reloading, return_exceptions=True)
+        await self._stop_bursts()
         await self.ports.stop_all()
         if self.keeper is not None:
             try:
@@ -210,8 +230,8 @@ class Agent:
         if opened is not None:
             learnt = learn(opened, delivery=self.delivery, judge=self.judge, boot=self.boot)
             self._uptime_before = learnt.uptime_s
-            if opened.put_aside is not None:
-                self.sealer.note("spool", opened.put_aside)
+            for sentence in filter(None, (opened.put_aside, opened.remark)):
+                self.sealer.note("spool", sentence)
         else:
             learnt = Learnt(number=unasked_epoch_no(), parent=None, reason="store_unusable", uptime_s=0)
             self.judge.begin()
@@ -291,6 +311,11 @@ class Agent:
             except SpoolError as error:
                 _LOG.error("the spool could not be tended: %s", error)
 
+    def _take_recovered(self, sentence: str) -> None:
+        self.sealer.note("spool", sentence)
+        if self.uplink is not None and self.uplink.is_up:
+            self.uplink.ask()
+
     # -- the uplink ------------------------------------------------------------------
 
     def _start_uplink(self) -> None:
@@ -341,6 +366,8 @@ class Agent:
             events = self.judge.judge_row(block, sampled_us, row, codes, replied_us)
             if events:
                 self.sealer.take_events(events)
+                if self._bursts is not None:
+                    self._bursts.take_events(events)
         finally:
             # Whatever becomes of the judgement, the reading is kept.
             self.columns.add(block, sampled_us, row, codes)
@@ -348,9 +375,31 @@ class Agent:
             self.first_row_us = monotonic_us()
             _LOG.info("first poll %.0f ms after the start", (self.first_row_us - self.started_us) / 1000)
 
+    def _start_bursts(self) -> None:
+        if not self.plan.bursts:
+            return
+        # Imported late: most gateways have none.
+        from edge_agent.vibration.bursts import Bursts
+        from edge_agent.vibration.slots import Slots
+
+        self._bursts = Bursts(
+            gateway=self.gateway,
+            boot_id=self.boot.boot_id,
+            read=Slots(self.ports.borrow, monotonic_us).read,
+            take=self._take_row,
+            keep=self.sealer.take_waveforms,
+            clock=monotonic_us,
+        )
+        self._bursts.start(self.plan)
+
+    async def _stop_bursts(self) -> None:
+        bursts, self._bursts = self._bursts, None
+        if bursts is not None:
+            await bursts.stop()
+
     def latest(self) -> list[Tick]:
         """Returns the newest row of every block that has one."""
-        found = [(number, self.columns.latest(number)) for number in range(len(self.plan.blocks))]
+        found = [(number, self.columns.latest(number)) for number in range(len(self.plan.row_blocks))]
         return [(number, *tick) for number, tick in found if tick is not None]
 
     def reset_alarm(self, point: str, rule: str, by: str) -> ResetResult:
@@ -361,10 +410,15 @@ class Agent:
             self.sealer.take_events(result.events)
         return result
 
+    def note(self, kind: str, text: str) -> None:
+        """Seals a line with the next batch."""
+        self.sealer.note(kind, text)
+
     def health(self) -> tuple[HealthRecord, ...]:
         """Returns all that is known of ports, devices, spool, link and machine."""
         own = HealthRecord(subject="agent", mono_us=monotonic_us(), facts=tuple(self.facts().items()))
-        return (*self.ports.health(), own)
+        bursts = () if self._bursts is None else self._bursts.health()
+        return (*self.ports.health(), *bursts, own)
 
     def facts(self) -> dict[str, float | int | str | None]:
         """Returns the agent's own facts, flat."""
@@ -378,6 +432,7 @@ class Agent:
             "clock": self.clock.anchor().state.value,
             "link": "up" if uplink is not None and uplink.is_up else "down",
             "spool_bytes": self.spool.used_bytes,
+            **self.care.facts(),
             "backlog_alarm_batches": backlog.alarm_batches,
             "backlog_data_batches": backlog.data_batches,
             "backlog_epochs": backlog.epochs,
@@ -445,6 +500,7 @@ class Agent:
         made = self._make_catalogue(new)
         same = unchanged_ports(self.plan, new)
         touched = [port.id for port in self.plan.ports if port.id not in same and port.id in self.ports]
+        await self._stop_bursts()
         await self.ports.stop(touched)
         # From here to the end nothing waits, so no row comes under two plans.
         # What was sampled under the old plan is sealed under the old catalogue.
@@ -454,10 +510,11 @@ class Agent:
         self.sealer.keep_catalogue()
         if self.uplink is not None:
             self.uplink.catalogue_changed()
-        self.columns.replace_plan(new.blocks, new.points)
-        events = self.judge.replace_plan(new.points, new.blocks)
+        self.columns.replace_plan(new.row_blocks, new.points)
+        events = self.judge.replace_plan(new.points, new.row_blocks)
         self.ports.renumber(same)
         touched += self.ports.start(new)
+        self._start_bursts()
         if events:
             self.sealer.take_events(events)
         changed = sorted(set(touched))

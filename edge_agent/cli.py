@@ -17,20 +17,29 @@ from pathlib import Path
 
 from edge_agent import __version__
 from edge_agent.commands.words import LANGUAGES, Words, language
+from edge_agent.commands.writing_arguments import add_writing
 from edge_agent.errors import EdgeError
 from edge_agent.plan_file import DEFAULT_CONFIG
 
 #: name -> (module of the command, help)
 _COMMANDS = {
     "check": ("check", "compile a site file and tell everything that is wrong / 检查配置"),
+    "budget": ("budget", "how late every alarm can be, and what card and link must carry / 时间预算"),
     "run": ("run", "run the agent / 运行采集程序"),
     "reload": ("reload", "let the running agent take the changed site file / 重新加载配置"),
-    "read": ("read", "read every point once / 读取所有测点"),
+    "read": ("read", "read every point once, or one block of one unit / 读取所有测点，或一段寄存器"),
+    "scan": ("scan", "who answers on a serial port, and what it is / 扫描串口与设备"),
+    "doctor": ("doctor", "what is likely wrong with a serial line / 线路诊断"),
+    "decode": ("decode", "raw words as every type and byte order / 按各种类型和字节序解读"),
     "status": ("status", "how the running agent is / 运行状态"),
     "alarms": ("alarms", "alarms that are active or latched / 当前报警"),
     "alarm": ("alarms", "reset a latched alarm / 复位报警"),
     "key": ("key", "this gateway's public key; made where there is none / 网关公钥"),
+    "profile": ("profile", "device profiles: list, show, test, new / 设备描述文件"),
     "spool": ("spool", "what is sealed and kept here / 本机已签名数据"),
+    "write-register": ("write_register", "write to one device that allows it, and read it back / 写寄存器"),
+    "number": ("number", "give addresses to new units, one after the other / 设备编号"),
+    "replace": ("replace", "accept another unit in the place of a declared one / 更换设备"),
     "bench": ("bench", "what the agent costs on this machine and disk / 本机性能测试"),
 }
 
@@ -71,22 +80,31 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--lang", choices=LANGUAGES, help="language of the output; default: the locale's")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     made = {name: commands.add_parser(name, help=text, description=text) for name, (_, text) in _COMMANDS.items()}
-    made["check"].add_argument("file", type=Path, metavar="FILE", help="site file")
+    for name in ("check", "budget"):
+        made[name].add_argument("file", type=Path, metavar="FILE", help="site file")
+        made[name].add_argument("--allow-overrun", action="store_true", help="only warn where an alarm can be too late")
+    _add_json(made["budget"])
     for name in ("run", "reload"):
         made[name].add_argument("file", type=Path, metavar="FILE", nargs="?", help="site file; as --config")
     made["run"].add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     _add_config(made["run"])
-    for name in ("reload", "read", "status", "alarms", "key"):
+    for name in ("reload", "read", "status", "alarms", "key", "scan", "doctor", "decode"):
         _add_place(made[name])
-    for name in ("read", "status", "alarms", "key"):
+    for name in ("read", "status", "alarms", "key", "scan", "doctor", "decode"):
         _add_json(made[name])
+    _add_tools(made)
     actions = made["alarm"].add_subparsers(dest="action", required=True, metavar="ACTION")
     reset = actions.add_parser("reset", help="end a latched alarm whose condition is over")
     reset.add_argument("point", metavar="POINT", help="key of the point, as `alarms` shows it")
     reset.add_argument("rule", metavar="RULE", help="id of the rule, as `alarms` shows it")
     reset.add_argument("--by", required=True, metavar="NAME", help="the person who resets it")
     _add_place(reset)
+    _add_profile(made["profile"])
     _add_spool(made["spool"])
+    add_writing(made["write-register"], made["number"], made["replace"])
+    for name in ("write-register", "number", "replace"):
+        _add_place(made[name])
+    _add_json(made["write-register"])
     _add_bench(made["bench"])
     return parser
 
@@ -116,6 +134,82 @@ def _number(kind: Callable[[str], float], low: float, high: float) -> Callable[[
     return parse
 
 
+def _add_tools(made: dict[str, argparse.ArgumentParser]) -> None:
+    port = "id in the site file, a serial device, or HOST:PORT"
+    made["read"].add_argument("port", metavar="PORT", nargs="?", help=f"read one block here: {port}")
+    made["scan"].add_argument("port", metavar="PORT", nargs="?", help="id in the site file or a serial device")
+    made["scan"].add_argument("--bauds", type=_bauds, metavar="N,N", help="baud rates to try, likeliest first")
+    made["scan"].add_argument("--slow", action="store_true", help="give the silent ones 1.1 s each instead of 0.3 s")
+    made["scan"].add_argument("--resume", action="store_true", help="go on with the scan that was stopped")
+    made["doctor"].add_argument("port", metavar="PORT", help="id in the site file or a serial device")
+    made["doctor"].add_argument("--unit", type=_number(int, 1, 255), metavar="N", help="unit that should be there")
+    made["decode"].add_argument("words", metavar="WORD", nargs="*", help="0x4088, 4088h or 16520")
+    made["decode"].add_argument("--hex", action="store_true", help="words without a prefix are hexadecimal")
+    made["decode"].add_argument("--type", metavar="TYPE", help="only this type: u16, i32, f32 ...")
+    made["decode"].add_argument("--order", metavar="ORDER", help="only this byte order: ABCD, CDAB ...")
+    made["decode"].add_argument("--expect", metavar="NUMBER", help="what the instrument shows; what agrees comes first")
+    made["decode"].add_argument("--string", action="store_true", help="as text too")
+    made["decode"].add_argument("--from", dest="source", metavar="PORT", help=f"read the words now: {port}")
+    for name in ("read", "decode"):
+        _add_block(made[name])
+    for name in ("read", "scan", "doctor", "decode"):
+        made[name].add_argument(
+            "--baud", type=_number(int, 300, 4_000_000), metavar="N", help="default: as the port has"
+        )
+        made[name].add_argument("--parity", choices=("none", "even", "odd"), help="default: as the port has")
+        made[name].add_argument("--stop-bits", type=int, choices=(1, 2), help="default: as the port has")
+
+
+def _add_block(parser: argparse.ArgumentParser) -> None:
+    tables = ("holding", "input", "coil", "discrete")
+    parser.add_argument("--unit", type=_number(int, 0, 255), metavar="N", help="address of the unit")
+    parser.add_argument("--table", choices=tables, default="holding", help="default: holding")
+    parser.add_argument(
+        "--address", type=_number(_integer, 0, 65535), default=0, metavar="A", help="on the wire, from 0"
+    )
+    parser.add_argument(
+        "--count", type=_number(int, 1, 2000), default=1, metavar="C", help="registers or bits; default 1"
+    )
+    parser.add_argument(
+        "--timeout", type=_number(float, 0.01, 20), default=0.5, metavar="S", help="seconds; default 0.5"
+    )
+
+
+def _integer(text: str) -> int:
+    return int(text, 0)
+
+
+def _bauds(text: str) -> tuple[int, ...]:
+    parse = _number(int, 300, 4_000_000)
+    return tuple(int(parse(part)) for part in text.split(",") if part.strip())
+
+
+def _add_profile(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listed = actions.add_parser("list", help="every device that is known")
+    listed.add_argument("--kind", metavar="KIND", help="gas, pressure, level, acceleration, io ...")
+    shown = actions.add_parser("show", help="one profile in full, with what was never proved")
+    shown.add_argument("profile", metavar="PROFILE", help="id, or a file")
+    tested = actions.add_parser("test", help="check a file, run its examples, and read a real unit once")
+    tested.add_argument("profile", metavar="FILE", help="file, or the id of a profile")
+    tested.add_argument("--port", metavar="PORT", help="serial device, HOST:PORT, or a port of the running agent")
+    tested.add_argument("--unit", type=_number(int, 1, 255), metavar="N", help="address of the unit")
+    tested.add_argument("--baud", type=_number(int, 300, 4_000_000), metavar="N", help="default: as the profile says")
+    tested.add_argument("--parity", choices=("none", "even", "odd"), help="default: as the profile says")
+    tested.add_argument("--stop-bits", type=int, choices=(1, 2), help="default: as the profile says")
+    tested.add_argument("--trigger", action="store_true", help="allow the writes that make the device measure")
+    _add_place(tested)
+    for action in (listed, shown, tested):
+        action.add_argument("--dir", type=Path, action="append", default=[], metavar="DIR", help="further profiles")
+    for action in (listed, shown):
+        _add_json(action)
+    begun = actions.add_parser("new", help="write a file to begin with")
+    begun.add_argument("id", metavar="ID", help="small letters, digits and hyphens; the name of the file")
+    kinds = ("gas", "pressure", "level", "acceleration", "temperature", "flow", "io", "other")
+    begun.add_argument("--kind", choices=kinds, default="other")
+    begun.add_argument("--dir", type=Path, metavar="DIR", help="where to; default: the gateway's own profiles")
+
+
 def _add_spool(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     for name, text in (
@@ -128,6 +222,12 @@ def _add_spool(parser: argparse.ArgumentParser) -> None:
         _add_place(action)
         if name != "export":
             _add_json(action)
+    salvage = actions.add_parser("salvage", help="bring back what a damaged spool still proves; the file is only read")
+    salvage.add_argument("damaged", type=Path, metavar="FILE", help="as `spool status` lists it")
+    salvage.add_argument("--into", type=Path, metavar="DIR", help="only write the recovered batches to a file there")
+    salvage.add_argument("--all", action="store_true", help="also what the file says was delivered")
+    _add_place(salvage)
+    _add_json(salvage)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:

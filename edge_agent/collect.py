@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from contracts.columns import encode_block
 from edge_agent.plan import BlockPlan, PointPlan
+from edge_agent.vibration.records import FeatureBlock
 
 Row = Sequence[int | float | None]
 Codes = Sequence[int] | None
@@ -38,7 +39,9 @@ class Taken(NamedTuple):
 class Collector:
     """The rows since the last seal, by block number of the plan that runs."""
 
-    def __init__(self, blocks: Sequence[BlockPlan], points: Sequence[PointPlan], *, cap: int = CAP) -> None:
+    def __init__(
+        self, blocks: Sequence[BlockPlan | FeatureBlock], points: Sequence[PointPlan], *, cap: int = CAP
+    ) -> None:
         """Takes no rows yet; ``cap`` is how many one block may hold, 1 or more."""
         self._cap = cap
         #: rows and readings that had to go since the start because no seal took them
@@ -49,7 +52,7 @@ class Collector:
         self._latest: list[Tick | None] = []
         self.replace_plan(blocks, points)
 
-    def replace_plan(self, blocks: Sequence[BlockPlan], points: Sequence[PointPlan]) -> None:
+    def replace_plan(self, blocks: Sequence[BlockPlan | FeatureBlock], points: Sequence[PointPlan]) -> None:
         """Begins anew for another plan; rows that no seal took before are lost, and counted."""
         self.lost_rows += sum(map(len, self._rows))
         self.lost_readings += self.readings

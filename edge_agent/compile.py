@@ -12,25 +12,30 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from contracts.catalogue import Catalogue
 from contracts.envelope import MAX_ENVELOPE, encode_payload
 from contracts.errors import ContractError
 from contracts.keys import write_atomically
+from drivers.build import serial_read
 from drivers.errors import ProfileError
-from drivers.loader import load_profile, profile_hash
+from drivers.loader import load_profile, profile_files, profile_hash, profile_ids, system_dir, system_dirs
 from drivers.profile import Profile
 from edge_agent import __version__
-from edge_agent.config import Device, SerialPort, Site, device_key, read_site
+from edge_agent.bus.budget import plan_budgets, unmet
+from edge_agent.bus.request_time import LineNeed, line_share
+from edge_agent.config import Device, DtuPort, Port, RtuTcpPort, SerialPort, Site, TcpPort, device_key, read_site
 from edge_agent.data_files import rules_dir
-from edge_agent.errors import ConfigError, EdgeError
-from edge_agent.line_load import LineNeed, line_share
+from edge_agent.errors import ConfigError, EdgeError, StateDirError
 from edge_agent.plan import DevicePlan, Plan, PortPlan, catalogue
-from edge_agent.plan_file import sum_of
+from edge_agent.plan_file import state_dir_of, sum_of
+from edge_agent.replacements import FILE as REPLACEMENTS
+from edge_agent.replacements import Replacement, read_replacements, serial_now
+from edge_agent.site_bursts import SiteBursts
 from edge_agent.site_points import SitePoints, spread_phases
 from edge_agent.site_report import SiteReport
 from edge_agent.site_rules import RuleBook
@@ -38,6 +43,27 @@ from edge_agent.site_uplink import plan_spool, plan_uplink
 from edge_agent.state_dir import unusable
 
 _PARITY = {"none": "N", "even": "E", "odd": "O"}
+#: part of a bound -> what it is, and what makes it smaller
+_MOST_OF_IT = {
+    "interval": "the seconds between two readings",
+    "under way": "a request of another device that is under way and its time-out",
+    "alarms": "the alarm points that come first, with their time-outs,",
+    "ordinary": "ordinary points that are overdue, with their time-outs,",
+    "probe": "long probes of a silent device (its profile's max_reply_s)",
+    "gap": "the pauses that its device wants between requests",
+    "own": "its own requests",
+    "process": "the machine's own needs",
+}
+_CURES = {
+    "interval": "a shorter interval_s",
+    "under way": "a shorter timeout_s of that device, a line of its own",
+    "alarms": "fewer devices on this line, a shorter timeout_s of them",
+    "ordinary": "fewer ordinary points on this line",
+    "probe": "a line of its own for that device",
+    "gap": "fewer reads of this device",
+    "own": "fewer registers, a faster line",
+    "process": "a faster machine",
+}
 #: what an envelope needs beside its payload (bytes)
 _ENVELOPE_EXTRA = 128
 #: any gateway's id has this length
@@ -51,20 +77,28 @@ class Compiled:
     plan: Plan
     #: one line each, like problems
     warnings: tuple[str, ...]
+    #: whether the site file itself allows that an alarm point can miss its deadline
+    allow_overrun: bool = False
 
 
-def compile_site(path: Path) -> Compiled:
+def compile_site(path: Path, *, allow_overrun: bool = False) -> Compiled:
     """Compiles a site file.
+
+    Args:
+        path: of the file.
+        allow_overrun: only warn where an alarm point can miss its deadline; the file can say so too.
 
     Raises:
         ConfigError: lists everything that is wrong, one line each.
     """
     site, report = read_site(path), SiteReport(path)
-    profile_dirs = _folders("profile_dirs", site.profile_dirs, report)
+    profile_dirs = [*system_dirs(), *_folders("profile_dirs", site.profile_dirs, report)]
+    report.add_input(system_dir())
     book = _rule_book(site, report)
     ports = _ports(site, report)
     _check_unique(site, report)
     profiles = _profiles(site, profile_dirs, report)
+    replacements = _replacements(path, report)
     devices: list[DevicePlan] = []
     found = SitePoints(book, report)
     places = {port.id: place for place, port in enumerate(ports)}
@@ -77,8 +111,9 @@ def compile_site(path: Path) -> Compiled:
             _check_unit_id(device, ports[place], where, report)
         if place is not None and profile is not None:
             found.add_device(device, profile, len(devices), where)
-            devices.append(_device(device, profile, place))
-    lines = [device.port if ports[device.port].kind == "serial" else None for device in devices]
+            devices.append(_device(device, profile, place, replacements))
+    lines = _lines(ports, devices)
+    bursts = SiteBursts(found, book, report).plan(site, profiles, ports, devices)
     plan = Plan(
         en=site.gateway.name.en,
         zh=site.gateway.name.zh,
@@ -90,12 +125,14 @@ def compile_site(path: Path) -> Compiled:
         spool=plan_spool(site.spool, report),
         inputs=tuple((name, sum_of(name)) for name in report.inputs),
         version=__version__,
+        bursts=bursts,
     )
     _check_lines(plan, report)
+    _check_deadlines(plan, report, allow_overrun=allow_overrun or site.allow_overrun)
     report.raise_problems()
     _check_catalogue(plan, report)
     report.raise_problems()
-    return Compiled(plan=plan, warnings=tuple(dict.fromkeys(report.warnings)))
+    return Compiled(plan=plan, warnings=tuple(dict.fromkeys(report.warnings)), allow_overrun=site.allow_overrun)
 
 
 def _folders(key: str, names: Sequence[str], report: SiteReport) -> list[Path]:
@@ -128,12 +165,13 @@ def _profiles(site: Site, folders: Sequence[Path], report: SiteReport) -> dict[s
         id = device.profile
         if id in found:
             continue
-        file = _profile_file(id, folders)
-        if file is None:
-            known = ", ".join(_profile_ids(folders))
+        made_of = profile_files(id, folders)
+        if not made_of:
+            known = ", ".join(profile_ids(folders))
             report.problem(f"{device_key(index, device.id)}.profile", f"there is no profile {id!r}; there are {known}")
             continue
-        report.add_input(file)
+        for file in made_of:
+            report.add_input(file)
         try:
             found[id] = load_profile(id, folders)
         except ProfileError as error:
@@ -141,42 +179,67 @@ def _profiles(site: Site, folders: Sequence[Path], report: SiteReport) -> dict[s
     return found
 
 
-def _profile_dirs(folders: Sequence[Path]) -> list[Path]:
-    """Where profiles are sought, the winner first."""
-    return [*reversed(folders), Path(str(files("drivers").joinpath("profiles")))]
-
-
-def _profile_ids(folders: Sequence[Path]) -> list[str]:
-    return sorted({path.stem for folder in _profile_dirs(folders) for path in folder.glob("*.toml")})
-
-
-def _profile_file(id: str, folders: Sequence[Path]) -> Path | None:
-    if "/" in id or id in ("", ".", ".."):
-        return None
-    return next((folder / f"{id}.toml" for folder in _profile_dirs(folders) if (folder / f"{id}.toml").is_file()), None)
-
-
 def _ports(site: Site, report: SiteReport) -> list[PortPlan]:
     found: list[PortPlan] = []
-    lines: dict[str, str] = {}
+    #: what only one port can have -> the port that has it
+    owners: dict[tuple[object, ...], str] = {}
     for port in site.port:
         key = f"port[{port.id}]"
         if any(other.id == port.id for other in found):
             report.problem(f"{key}.id", "stands twice; give each port its own id")
-        elif not isinstance(port, SerialPort):
-            found.append(PortPlan(id=port.id, kind="tcp", host=port.host, port=port.port))
-        else:
-            device = str(report.folder / port.device)
-            if device in lines:
-                report.problem(f"{key}.device", f"is the line of port {lines[device]!r} already; one port per line")
-            lines[device] = port.id
-            parity = _PARITY[port.parity]
-            found.append(
-                PortPlan(
-                    id=port.id, kind="serial", device=device, baud=port.baud, parity=parity, stop_bits=port.stop_bits
-                )
-            )
+            continue
+        plan = _port(port, report.folder)
+        if isinstance(port, SerialPort) and (owner := owners.setdefault(("line", plan.device), port.id)) != port.id:
+            report.problem(f"{key}.device", f"is the line of port {owner!r} already; one port per line")
+        if isinstance(port, DtuPort):
+            own = (plan.host, plan.port, plan.registration)
+            if (owner := owners.setdefault(own, port.id)) != port.id:
+                report.problem(f"{key}.registration", f"is that of port {owner!r} already; each DTU needs its own")
+        found.append(plan)
     return found
+
+
+def _port(port: Port, folder: Path) -> PortPlan:
+    if isinstance(port, TcpPort):
+        return PortPlan(
+            id=port.id,
+            kind=port.kind,
+            host=port.host,
+            port=port.port,
+            in_flight=port.in_flight,
+            gateway_timeout_s=port.gateway_timeout_s,
+        )
+    if isinstance(port, SerialPort):
+        return PortPlan(
+            id=port.id,
+            kind=port.kind,
+            device=str(folder / port.device),
+            baud=port.baud,
+            parity=_PARITY[port.parity],
+            stop_bits=port.stop_bits,
+            listen_only=port.listen_only,
+        )
+    # What parity the line behind it has is not known here: the longest character counts.
+    far = PortPlan(
+        id=port.id,
+        kind=port.kind,
+        baud=port.baud,
+        parity="N",
+        stop_bits=2,
+        gap_ms=port.gap_ms,
+        network_delay_s=port.network_delay_s,
+    )
+    if isinstance(port, RtuTcpPort):
+        return replace(far, host=port.host, port=port.port)
+    host, number = port.address
+    return replace(
+        far,
+        host=host,
+        port=number,
+        registration=port.registration.packet,
+        heartbeat=None if port.heartbeat is None else port.heartbeat.packet,
+        registration_timeout_s=port.registration_timeout_s,
+    )
 
 
 def _check_unique(site: Site, report: SiteReport) -> None:
@@ -194,12 +257,22 @@ def _check_unique(site: Site, report: SiteReport) -> None:
 
 
 def _check_unit_id(device: Device, port: PortPlan, where: str, report: SiteReport) -> None:
-    if port.kind == "serial" and not 1 <= device.unit_id <= 247:
+    if port.is_line and not 1 <= device.unit_id <= 247:
         why = "0 is broadcast, which no device answers" if device.unit_id == 0 else "248 to 255 are reserved"
         report.warning(f"{where}.unit_id", f"{device.unit_id}: {why} on a serial line; the standard has 1 to 247")
 
 
-def _device(device: Device, profile: Profile, place: int) -> DevicePlan:
+def _replacements(path: Path, report: SiteReport) -> tuple[Replacement, ...]:
+    folder = state_dir_of(path)
+    report.add_input(folder / REPLACEMENTS)
+    try:
+        return read_replacements(folder)
+    except StateDirError as error:
+        report.problem("gateway.state_dir", str(error))
+        return ()
+
+
+def _device(device: Device, profile: Profile, place: int, replacements: Sequence[Replacement]) -> DevicePlan:
     names = device.name or profile.names
     return DevicePlan(
         id=device.id,
@@ -209,18 +282,23 @@ def _device(device: Device, profile: Profile, place: int) -> DevicePlan:
         unit_id=device.unit_id,
         profile=profile.id,
         profile_hash=profile_hash(profile),
-        serial=device.serial,
+        serial=serial_now(device.id, device.serial, replacements),
         max_reply_s=float(profile.limits.max_reply_s),
         min_request_gap_ms=profile.limits.min_request_gap_ms,
+        proved=profile.proved,
+        confidence=profile.confidence,
+        allow_write=device.allow_write,
+        serial_read=serial_read(profile) if device.serial else None,
+        timeout_s=device.timeout_s or 0.0,
     )
 
 
 def line_shares(plan: Plan) -> list[tuple[PortPlan, float]]:
-    """Returns for each serial port the part of its time that the plan's reads need at least."""
+    """Returns for each line that is asked the part of its time that the plan's reads need at least."""
     needs: dict[int, list[LineNeed]] = {}
     for block in plan.blocks:
         device = plan.devices[block.device]
-        if plan.ports[device.port].kind == "serial":
+        if plan.ports[device.port].is_line and not plan.ports[device.port].listen_only:
             need = LineNeed(
                 read=block.read, interval_ms=block.interval_ms, min_request_gap_ms=device.min_request_gap_ms
             )
@@ -236,6 +314,27 @@ def _check_lines(plan: Plan, report: SiteReport) -> None:
                 "longer intervals, fewer points or a faster line would be right"
             )
             report.problem(f"port[{port.id}]", message)
+
+
+def _lines(ports: Sequence[PortPlan], devices: Sequence[DevicePlan]) -> list[int | None]:
+    """Returns per device the port whose time it shares with others; None where it has one for itself."""
+    users = Counter(device.port for device in devices)
+    return [device.port if ports[device.port].is_line or users[device.port] > 1 else None for device in devices]
+
+
+def _check_deadlines(plan: Plan, report: SiteReport, *, allow_overrun: bool) -> None:
+    """No alarm point may be later than its deadline, whoever else on its line is dead."""
+    for budget, alarm in unmet(plan_budgets(plan)):
+        most = alarm.dominating
+        message = (
+            f"an alarm can come {alarm.bound_s:.1f} s after its register has changed, {alarm.deadline_s:.4g} s are "
+            f"allowed; {_MOST_OF_IT[most.name]} take {most.seconds:.1f} s of it; {_CURES[most.name]}, or a longer "
+            f"deadline_s would be right (edge-agent budget shows every part of port {budget.port})"
+        )
+        numbers = plan.blocks[alarm.block].points
+        points = ", ".join(plan.points[number].key for number in numbers if plan.points[number].rules.limits)
+        add = report.warning if allow_overrun else report.problem
+        add(f"device[{alarm.device}].deadline_s", f"{points}: {message}")
 
 
 def _check_catalogue(plan: Plan, report: SiteReport) -> None:

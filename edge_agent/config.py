@@ -16,11 +16,14 @@ import sys
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from drivers.dial_in import KINDS, Packet, PacketForm
+from drivers.errors import DriverError
 from edge_agent.errors import ConfigError
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -29,6 +32,9 @@ _ID = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
 Id = Annotated[str, Field(pattern=_ID, description="small letters, digits and inner hyphens, at most 32")]
 Text = Annotated[str, Field(min_length=1, max_length=80)]
 Seconds = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
+#: from the change of a register to its judgement
+Deadline = Annotated[float, Field(ge=0.2, le=172_800, allow_inf_nan=False)]
+Timeout = Annotated[float, Field(ge=0.05, le=60, allow_inf_nan=False)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
@@ -75,13 +81,97 @@ class Spool(_Table):
     retention_days: Annotated[int, Field(ge=0, le=3650, description="of delivered batches")] = 7
 
 
+Host = Annotated[str, Field(min_length=1, max_length=253)]
+TcpNumber = Annotated[int, Field(ge=1, le=65535)]
+Baud = Annotated[int, Field(ge=300, le=4_000_000)]
+Gap = Annotated[int, Field(ge=0, le=1000, description="silence before each request")]
+Delay = Annotated[float, Field(ge=0, le=30, description="what the network adds to a reply's way, there and back")]
+
+
 class TcpPort(_Table):
     """A Modbus TCP device or gateway."""
 
     id: Id
     kind: Literal["tcp"]
-    host: Annotated[str, Field(min_length=1, max_length=253)]
-    port: Annotated[int, Field(ge=1, le=65535)] = 502
+    host: Host
+    port: TcpNumber = 502
+    in_flight: Annotated[int, Field(ge=1, le=16, description="requests that may wait for replies at once")] = 1
+    gateway_timeout_s: Annotated[
+        float, Field(ge=0, le=60, description="how long the gateway waits for a device; no request is given up earlier")
+    ] = 0.0
+
+
+class RtuTcpPort(_Table):
+    """A serial server that passes RTU frames over TCP as they are."""
+
+    id: Id
+    kind: Literal["rtu-tcp"]
+    host: Host
+    port: TcpNumber
+    baud: Annotated[Baud, Field(description="of the line behind it, for time-outs")] = 9600
+    gap_ms: Gap = 0
+    network_delay_s: Delay = 0.3
+
+
+class DtuPacket(_Table):
+    """What a DTU sends of its own: one of text, hex and pattern."""
+
+    text: Annotated[str, Field(description="sent as UTF-8")] | None = None
+    hex: Annotated[str, Field(description="pairs of digits, such as 'FE 01'")] | None = None
+    pattern: Annotated[str, Field(description="regular expression over the bytes")] | None = None
+    example: Annotated[str, Field(description="text that the pattern fits; the simulator sends it")] | None = None
+
+    @property
+    def packet(self) -> Packet:
+        """As the drivers take it."""
+        kind = next(kind for kind in KINDS if getattr(self, kind) is not None)
+        return Packet(kind=kind, value=getattr(self, kind))
+
+    @model_validator(mode="after")
+    def _is_one(self) -> DtuPacket:
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        if len(given) != 1:
+            raise ValueError(f"has {' and '.join(given) or 'none'} of {', '.join(KINDS)}; one would be right")
+        try:
+            form = PacketForm(self.packet)
+        except DriverError as error:
+            raise ValueError(f"{given[0]}: {error}") from error
+        sample = None if self.example is None else self.example.encode()
+        if sample is not None and form.length_at_start(sample) != len(sample):
+            raise ValueError(f"example {self.example!r} does not fit {given[0]}")
+        return self
+
+
+class DtuPort(_Table):
+    """A DTU that dials in, says who it is, and is polled through its connection."""
+
+    id: Id
+    kind: Literal["dtu"]
+    listen: Annotated[str, Field(description="address and port to listen on, such as 0.0.0.0:9000; DTUs may share it")]
+    registration: Annotated[DtuPacket, Field(description="its first packet")]
+    heartbeat: Annotated[DtuPacket, Field(description="what it sends in between")] | None = None
+    registration_timeout_s: Annotated[float, Field(ge=1, le=300)] = 10.0
+    baud: Annotated[Baud, Field(description="of the line behind it, for time-outs")] = 9600
+    gap_ms: Gap = 0
+    network_delay_s: Delay = 2.0
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, listen: str) -> str:
+        host, _, number = listen.rpartition(":")
+        try:
+            ip_address(host.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            raise ValueError("begins with no IP address; 0.0.0.0:9000 or [::]:9000 would be right") from None
+        if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= 65535:
+            raise ValueError("ends with no port from 1 to 65535; 0.0.0.0:9000 would be right")
+        return listen
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen on."""
+        host, _, number = self.listen.rpartition(":")
+        return str(ip_address(host.removeprefix("[").removesuffix("]"))), int(number)
 
 
 class SerialPort(_Table):
@@ -90,12 +180,17 @@ class SerialPort(_Table):
     id: Id
     kind: Literal["serial"]
     device: Annotated[str, Field(min_length=1, description="for example /dev/ttyUSB0; relative to this file")]
-    baud: Annotated[int, Field(ge=300, le=4_000_000)]
+    baud: Baud
     parity: Literal["none", "even", "odd"] = "none"
     stop_bits: Literal[1, 2] = 1
+    listen_only: Annotated[
+        bool, Field(description="another controller owns this bus: nothing is sent, what it reads is read along")
+    ] = False
 
 
-Port = Annotated[TcpPort | SerialPort, Field(discriminator="kind")]
+Port = Annotated[TcpPort | RtuTcpPort | DtuPort | SerialPort, Field(discriminator="kind")]
+#: kind -> the table that it makes of a port
+_PORT_TABLES: dict[str, type[BaseModel]] = {"tcp": TcpPort, "rtu-tcp": RtuTcpPort, "dtu": DtuPort, "serial": SerialPort}
 
 
 class LimitChange(_Table):
@@ -120,9 +215,39 @@ class Point(_Table):
     quantity: Annotated[str, Field(description="what is measured, where the profile cannot know")] | None = None
     unit: Annotated[str, Field(description="UCUM unit that the instrument is set to")] | None = None
     interval_s: Seconds | None = None
+    deadline_s: Deadline | None = None
     longest_silence_s: Annotated[float, Field(gt=0, le=604_800)] | None = None
     rules: Annotated[list[str], Field(description="rule sets, by id")] = []
     limits: Annotated[dict[str, LimitChange], Field(description="by the limit's name in the rule set")] = {}
+
+
+class FeatureChange(_Table):
+    """What this site says of one feature of a burst."""
+
+    name: Names | None = None
+    longest_silence_s: Annotated[float, Field(gt=0, le=604_800)] | None = None
+    rules: Annotated[list[str], Field(description="rule sets, by id")] = []
+    limits: Annotated[dict[str, LimitChange], Field(description="by the limit's name in the rule set")] = {}
+
+
+class Burst(_Table):
+    """Fast reads of one device for some seconds, again and again, and what is computed of them."""
+
+    points: Annotated[list[str], Field(description="names of the profile; default: its accelerations")] = []
+    rate_hz: Annotated[float, Field(ge=1, le=1000, allow_inf_nan=False, description="reads a second")]
+    length_s: Annotated[float, Field(ge=1, le=600, allow_inf_nan=False)] = 20.0
+    every_s: Annotated[float, Field(ge=2, le=86_400, allow_inf_nan=False)] = 600.0
+    features: Annotated[
+        list[Literal["mean", "rms", "peak", "p2p", "frequency", "tilt", "drift"]],
+        Field(description="default: rms, peak, frequency; tilt with three axes; drift with upright"),
+    ] = []
+    frequencies: Annotated[int, Field(ge=1, le=5, description="how many of each point")] = 1
+    upright: Annotated[
+        list[Number] | None,
+        Field(min_length=3, max_length=3, description="means of x, y, z when the drift was zero, in the points' unit"),
+    ] = None
+    waveform: Annotated[bool, Field(description="keep the samples around an alarm of the device")] = True
+    feature: Annotated[dict[str, FeatureChange], Field(description="by name, such as x-rms or drift")] = {}
 
 
 class Device(_Table):
@@ -135,7 +260,11 @@ class Device(_Table):
     profile: Annotated[str, Field(description="id of a device profile")]
     serial: Annotated[str, Field(max_length=60, description="serial number")] = ""
     interval_s: Annotated[Seconds, Field(description="of every point that does not say otherwise")] | None = None
+    deadline_s: Annotated[Deadline, Field(description="of each point with limits that says nothing else")] | None = None
+    timeout_s: Annotated[Timeout, Field(description="counted for an answer; default: 0.5")] | None = None
+    allow_write: Annotated[bool, Field(description="whether a person may write to it through this gateway")] = False
     points: Annotated[dict[str, Point], Field(description="by the point's name in the profile")] = {}
+    burst: Annotated[Burst | None, Field(description="for vibration and tilt; needs numpy")] = None
 
 
 class Site(_Table):
@@ -148,6 +277,7 @@ class Site(_Table):
     device: Annotated[list[Device], Field(min_length=1)]
     profile_dirs: Annotated[list[str], Field(description="directories of further device profiles")] = []
     rule_dirs: Annotated[list[str], Field(description="directories of further rule packs")] = []
+    allow_overrun: Annotated[bool, Field(description="run although an alarm point can miss its deadline")] = False
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -200,16 +330,23 @@ def _problem(file: str, item: Any, data: Mapping[str, Any]) -> str:
     elif kind == "extra_forbidden":
         message = f"is not known here; known are {', '.join(_known_keys(loc))}"
     elif kind == "union_tag_not_found":
-        key, message = f"{key}.kind", "is missing; 'tcp' or 'serial' would be right"
+        key, message = f"{key}.kind", f"is missing; {_shown_kinds()} would be right"
     elif kind == "union_tag_invalid":
-        key, message = f"{key}.kind", f"{context.get('tag')!r} is not known; 'tcp' or 'serial' would be right"
+        key, message = f"{key}.kind", f"{context.get('tag')!r} is not known; {_shown_kinds()} would be right"
     elif kind == "string_pattern_mismatch":
         message = f"{value!r} has another form; small letters, digits and inner hyphens, at most 32, would be right"
+    elif kind == "value_error":
+        message = f"{_shown(value)}: {context['error']}" if isinstance(value, str) else str(context["error"])
     elif isinstance(value, float) and not math.isfinite(value):
         message = f"{value!r} is not finite; a number would be right"
     else:
         message = f"{_shown(value)}: {message[:1].lower()}{message[1:]}"
     return f"{file}: {key}: {message}" if key else f"{file}: {message}"
+
+
+def _shown_kinds() -> str:
+    *most, last = map(repr, _PORT_TABLES)
+    return f"{', '.join(most)} or {last}"
 
 
 def _path(loc: Sequence[int | str], data: Mapping[str, Any]) -> str:
@@ -241,8 +378,8 @@ def _models_at(loc: Sequence[int | str]) -> list[type[BaseModel]]:
         for model in here:
             field = model.model_fields.get(part)
             step += _tables(field.annotation) if field is not None else []
-            if part in ("tcp", "serial") and model in (TcpPort, SerialPort):
-                step += [TcpPort if part == "tcp" else SerialPort]
+            if part in _PORT_TABLES and model in _PORT_TABLES.values():
+                step += [_PORT_TABLES[part]]
         # A word that is no field names an element of a table of tables (a point, a limit).
         here = list(dict.fromkeys(step)) or here
     return here

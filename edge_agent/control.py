@@ -1,6 +1,7 @@
 """The local control socket: how commands talk to the running agent.
 
-One Unix socket in the state directory, mode 0600, newline-delimited JSON::
+One Unix socket in the state directory, newline-delimited JSON.  Its mode is 0600, or 0660 where the agent
+runs with group ``qianshao`` (as its systemd unit does): then the members of that group may use it::
 
     > {"op": "alarm-reset", "point": "well-1/ch4", "rule": "...", "by": "Li Wei"}
     < {"ok": true, "result": {...}}
@@ -14,9 +15,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import grp
 import json
 import logging
 import os
+import pwd
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
@@ -27,6 +30,8 @@ from edge_agent.state_dir import unusable
 
 _LOG = logging.getLogger(__name__)
 
+#: group whose members may use the socket of an agent that runs with it
+GROUP = "qianshao"
 #: no request is longer (bytes)
 MAX_REQUEST = 64 * 1024
 #: no answer is longer (bytes)
@@ -160,6 +165,8 @@ def ask(path: Path, op: str, *, timeout_s: float = 10.0, **arguments: Any) -> An
                 answer += piece
     except (FileNotFoundError, ConnectionRefusedError):
         raise NotRunningError(f"no agent runs on {path.parent}") from None
+    except PermissionError:
+        raise ControlError(_refusal(path)) from None
     except TimeoutError:
         raise ControlError(f"the agent did not answer within {timeout_s:g} s") from None
     except OSError as error:
@@ -189,7 +196,7 @@ def _bind(path: Path) -> socket.socket:
         path.unlink()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     # The mode of a socket comes from the umask at bind; a chmod afterwards would leave a gap.
-    before = os.umask(0o177)
+    before = os.umask(0o117 if _group_name(os.getegid()) == GROUP else 0o177)
     try:
         with _short_name(path) as name:
             listener.bind(name)
@@ -199,6 +206,33 @@ def _bind(path: Path) -> socket.socket:
     finally:
         os.umask(before)
     return listener
+
+
+def _group_name(number: int) -> str:
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
+
+
+def _refusal(path: Path) -> str:
+    """Says who may use a socket that refuses this user, and the one command that changes it."""
+    for place in (path, path.parent):
+        try:
+            found = place.stat()
+        except OSError:
+            continue
+        if _group_name(found.st_gid) == GROUP:
+            return (
+                f"{path} is for the group {GROUP}; add this user with `sudo usermod -aG {GROUP} $USER`, "
+                "then log out and in again"
+            )
+        try:
+            owner = pwd.getpwuid(found.st_uid).pw_name
+        except KeyError:
+            owner = str(found.st_uid)
+        return f"{path} is for the user {owner} alone; run the command as that user: `sudo -u {owner} edge-agent ...`"
+    return f"{path} may not be used by this user; the agent's own user may"
 
 
 @contextlib.contextmanager

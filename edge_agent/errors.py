@@ -50,3 +50,7 @@ class NotRunningError(ControlError):
 
 class SpoolError(EdgeError):
     """The store of sealed batches cannot be opened, read or written; it may answer again later."""
+
+
+class ToolError(EdgeError):
+    """A tool cannot go on: the port is not there, is held by somebody else, or cannot do what is asked."""

@@ -27,6 +27,7 @@ from contracts.quality import CODES, GOOD, OVER_RANGE, UNDER_RANGE, WITH_VALUE
 from edge_agent.alarm_events import ended, event_of
 from edge_agent.judge_state import Standing, StoredPoint, pack_state, unpack_state
 from edge_agent.plan import BlockPlan, PointPlan
+from edge_agent.vibration.records import FeatureBlock
 from rules import (
     LimitState,
     Phase,
@@ -82,7 +83,7 @@ class Judge:
         gateway_id: str,
         boot_id: bytes,
         points: Sequence[PointPlan],
-        blocks: Sequence[BlockPlan],
+        blocks: Sequence[BlockPlan | FeatureBlock],
         clock: Callable[[], int],
     ) -> None:
         """Knows nothing of any point yet.
@@ -322,7 +323,7 @@ class Judge:
         self._owe(events)
         self._judge_waiting()
 
-    def replace_plan(self, points: Sequence[PointPlan], blocks: Sequence[BlockPlan]) -> Events:
+    def replace_plan(self, points: Sequence[PointPlan], blocks: Sequence[BlockPlan | FeatureBlock]) -> Events:
         """Goes on under another plan; returns the events of alarms whose rule or point is gone.
 
         A point whose rules are the same goes on as if nothing had been; by rule id an alarm

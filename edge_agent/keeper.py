@@ -17,24 +17,38 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 import msgpack
 
-from contracts.batch import AlarmEvent, Genesis, HealthRecord, Lane, LossRecord, Note, Origin, Statement
+from contracts.batch import AlarmEvent, Genesis, Lane, LossRecord, Origin
 from contracts.errors import ContractError
+from edge_agent.content import Content
 from edge_agent.delivery import Delivery
 from edge_agent.errors import SpoolError
+from edge_agent.losses import Losses
 from edge_agent.new_file import settle
+from edge_agent.put_aside import reason_of
 from edge_agent.room import Room
 from edge_agent.seal import Chain, Sealed
 from edge_agent.spool import Spool
-from edge_agent.spool_records import Commit, EpochRow, Gone, Opened, StoredBatch, loss_record, unasked_epoch_no
+from edge_agent.spool_records import (
+    FIRST_UNASKED,
+    Commit,
+    EpochRow,
+    Gone,
+    Opened,
+    StoredBatch,
+    loss_record,
+    unasked_epoch_no,
+)
 from edge_agent.spool_thread import SpoolThread
 from edge_agent.uplink import Uplink
 from edge_agent.volatile import VolatileBatches
+
+__all__ = ["COMMIT_LIMIT_S", "Content", "Keeper", "StoreState"]
 
 _LOG = logging.getLogger(__name__)
 #: a commit that takes longer makes the agent go on without the store
@@ -74,22 +88,6 @@ class _Epoch:
     row: EpochRow
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
-    """What goes into one data batch."""
-
-    #: the monotonic us that the blocks' times are relative to
-    sealed_us: int
-    catalogue: bytes = b""
-    blocks: Sequence[Any] = ()
-    readings: int = 0
-    first_us: int | None = None
-    last_us: int | None = None
-    statement: Statement | None = None
-    health: Sequence[HealthRecord] = field(default=())
-    notes: Sequence[Note] = field(default=())
-
-
 class Keeper:
     """Owns the chains and the order of commits."""
 
@@ -124,6 +122,10 @@ class Keeper:
         self._owed_state: dict[str, bytes] = {}
         self._owed_gone: list[Gone] = []
         self._stored = 0
+        #: the catalogue of now
+        self._catalogue = b""
+        #: those of the batches sealed since somebody asked
+        self._sealed_with: set[bytes] = set()
         self.uplink: Uplink | None = None
         #: batches of a volatile epoch that are neither receipted nor in the spool
         self.memory = VolatileBatches()
@@ -136,15 +138,29 @@ class Keeper:
             "lost_batches": 0,
             "lost_readings": 0,
             "lost_events": 0,
+            "thinned_batches": 0,
+            "thinned_readings": 0,
         }
         self.last_error = ""
         self._room_task: asyncio.Task[None] | None = None
+        self._signing: set[asyncio.Task[None]] = set()
+        self._losses = Losses(
+            delivery=delivery,
+            seal_data=self.seal_data,
+            place=lambda: None if self._volatile is not None else self._durable.chain,
+            monotonic=monotonic,
+            counts=self.counts,
+        )
         self.room = Room(
             spool=spool,
             delivery=delivery,
             uptime_s=uptime_s,
-            let_go=self._let_go,
+            monotonic=monotonic,
+            boot_id=row.boot_id,
+            let_go=self._losses.let_go,
+            thin=self._losses.thin,
             in_use=self._in_use,
+            sealed_with=self._take_sealed_with,
             quota_bytes=quota_bytes,
             reserve_bytes=reserve_bytes,
             retention_s=retention_s,
@@ -171,6 +187,11 @@ class Keeper:
 
     def _in_use(self) -> frozenset[int]:
         return frozenset({self._durable.row.no, self.epoch_no})
+
+    def _take_sealed_with(self) -> set[bytes]:
+        pending = {sealed.catalogue for item in self._pending for sealed in item.commit.batches}
+        taken, self._sealed_with = self._sealed_with, set()
+        return {self._catalogue} | taken | pending | self.memory.catalogues()
 
     # -- sealing ---------------------------------------------------------------------
 
@@ -228,7 +249,9 @@ class Keeper:
             statement=content.statement,
             health=content.health,
             notes=content.notes,
+            waveforms=content.waveforms,
             losses=losses,
+            origin=content.origin,
         )
         self._keep(sealed, (), drop=drop, gone=gone)
 
@@ -237,8 +260,10 @@ class Keeper:
         sealed = chain.seal(lane, sealed_us=sealed_us, **content)
         self._delivery.sealed(self.epoch_no, lane, chain.head(lane))
         self.counts["batches"] += 1
-        self.counts["readings"] += sealed.readings
+        if content.get("origin") is not Origin.THINNED:
+            self.counts["readings"] += sealed.readings
         self.counts["bytes"] += len(sealed.envelope)
+        self._sealed_with.add(sealed.catalogue)
         return sealed
 
     def _keep(
@@ -285,6 +310,7 @@ class Keeper:
 
     def keep_catalogue(self, hash: bytes, envelope: bytes) -> None:
         """Makes a catalogue durable before the first batch that uses it."""
+        self._catalogue = hash
         row = self._durable.row
         self._submit(Commit(epoch_no=row.no, epochs=(row,), catalogue=(hash, envelope)), ())
 
@@ -318,8 +344,7 @@ class Keeper:
                 # The outermost loop of keeping: a defect must not end it unseen, nor lose what waits.
                 _LOG.exception("a commit failed as no disk fails; it is made again")
                 await self._wait_for_store(f"{type(error).__name__}: {error}")
-        if self.room.excess() > 0 and (self._room_task is None or self._room_task.done()):
-            self._room_task = asyncio.get_running_loop().create_task(self._make_room())
+        self.look_at_room()
 
     async def _wait_for_store(self, error: str) -> None:
         self.last_error = error
@@ -353,11 +378,30 @@ class Keeper:
             volatile_no=None if self._volatile is None else self._volatile.row.no,
             pending=[sealed for item in self._pending for sealed in item.commit.batches],
         )
+        self._begin_epoch(reason_of(sentence))
         self.on_new_file(sentence)
         if after.losses or after.gone:
             for loss in after.losses:
                 self.counts["lost_batches"] += loss.last - loss.first + 1
             self.seal_data(Content(sealed_us=self._monotonic()), losses=after.losses, gone=after.gone)
+
+    def _begin_epoch(self, reason: str) -> None:
+        """Goes on in a new epoch, whose parent is the one before; what waits of that one is committed first."""
+        old = self._durable
+        number = old.row.no + 1 if old.row.no < FIRST_UNASKED else unasked_epoch_no()
+        genesis = Genesis(version=old.chain.genesis.version, reason=reason, parent=old.chain.as_parent())
+        chain = self._new_chain(os.urandom(8), genesis, Origin.LIVE)
+        row = replace(
+            old.row,
+            no=number,
+            epoch=chain.epoch,
+            reason=reason,
+            started_us=self._monotonic(),
+            started_uptime_s=self._uptime_s(),
+        )
+        self._submit(Commit(epoch_no=old.row.no, epochs=(old.row, row)), ())
+        self._durable = _Epoch(chain=chain, row=row)
+        self._delivery.add_epoch(row)
 
     def _check_late(self) -> None:
         if self._volatile is None and self._pending:
@@ -440,7 +484,7 @@ class Keeper:
         epoch = self._volatile.row.epoch
         losses = [loss_record(gone, epoch) for gone in runs]
         for gone in runs:
-            self._count_loss(gone)
+            self._losses.count(gone)
         if losses:
             sealed = self._seal(Lane.DATA, self._monotonic(), losses=(*losses, *carried))
             self.memory.add(self.epoch_no, sealed)
@@ -456,41 +500,27 @@ class Keeper:
         except Exception:
             _LOG.exception("making room failed")
 
-    def _let_go(self, gone: Gone, carried: Sequence[Gone]) -> bool:
-        """Signs for a range and has it removed with the commit of that record."""
-        if self._volatile is not None:
-            return False
-        epochs = {row.no: row.epoch for row in self._delivery.epochs()}
-        cause = "disk_full" if self.room.is_disk_full else "quota"
-        loss = loss_record(gone, epochs[gone.epoch_no], cause)
-        again = [loss_record(item, epochs[item.epoch_no]) for item in carried if item.epoch_no in epochs]
-        _LOG.warning("the spool is full: %d batches (%d readings) go", gone.last - gone.first + 1, gone.readings)
-        self.seal_data(Content(sealed_us=self._monotonic()), losses=(loss, *again), drop=((gone.epoch_no, loss),))
-        self._count_loss(gone)
-        return True
+    def look_at_room(self) -> None:
+        """Makes room where something was added to the store without a commit of ours."""
+        if self.room.excess() > 0 and (self._room_task is None or self._room_task.done()):
+            self._room_task = asyncio.get_running_loop().create_task(self._make_room())
 
     def damaged(self, epoch_no: int, batch: StoredBatch) -> None:
         """Signs for a batch whose bytes in the store are no longer those that were written; the row stays."""
-        row = next((row for row in self._delivery.epochs() if row.no == epoch_no), None)
-        if row is None or self._delivery.is_settled((epoch_no, batch.lane, batch.seq)):
-            return
-        gone = Gone(
-            epoch_no=epoch_no,
-            lane=batch.lane,
-            first=batch.seq,
-            last=batch.seq,
-            digest=batch.digest,
-            readings=batch.readings,
-            cause="damaged",
-        )
-        _LOG.error("batch %d of lane %s is damaged on the disk: it is not sent", batch.seq, batch.lane.name.lower())
-        self.seal_data(Content(sealed_us=self._monotonic()), losses=(loss_record(gone, row.epoch),), gone=(gone,))
-        self._count_loss(gone)
+        gone = self._losses.damaged(epoch_no, batch)
+        if gone is not None:
+            task = asyncio.get_running_loop().create_task(self._sign_again(gone))
+            self._signing.add(task)
+            task.add_done_callback(self._signing.discard)
 
-    def _count_loss(self, gone: Gone) -> None:
-        self._delivery.lost(gone.epoch_no, gone.lane, gone.first, gone.last)
-        self.counts["lost_batches"] += gone.last - gone.first + 1
-        self.counts["lost_readings"] += gone.readings
+    async def _sign_again(self, damaged: Gone) -> None:
+        """The records that lay in a damaged batch are sealed anew: the holes that they are for are still there."""
+        try:
+            carried = await self._spool.run(lambda spool: spool.carried(damaged))
+            if carried:
+                self._losses.sign_again(carried)
+        except SpoolError as error:
+            _LOG.error("the loss records in a damaged batch could not be sealed anew: %s", error)
 
     # -- leaving ---------------------------------------------------------------------
 

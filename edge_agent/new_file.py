@@ -1,8 +1,9 @@
 """What follows when a new spool file took the place of the one that held the batches.
 
-The chain goes on: what is not yet committed goes into the new file.  What lay in the old one and
-was not receipted is lost to sending; it is signed for where the digest of its last batch is
-still known, and otherwise the collector lists it as missing.  The old file stays where it was put.
+What is not yet committed of the epoch before goes into the new file; then a new epoch begins, whose
+parent is that one.  What lay in the old file and was not receipted is lost to sending; it is signed for
+where the digest of its last batch is still known, and otherwise the collector lists it as missing.
+The old file stays where it was put, and ``edge-agent spool salvage`` brings back what it still proves.
 How many readings were in it nobody can say without that file, so the records say 0.
 """
 

@@ -11,6 +11,7 @@ import msgpack
 from contracts.batch import Lane, Parent
 from edge_agent.delivery import Delivery
 from edge_agent.judge import Judge
+from edge_agent.put_aside import reason_of
 from edge_agent.seal import Boot
 from edge_agent.spool_records import FIRST_UNASKED, EpochRow, Opened
 
@@ -33,19 +34,25 @@ def learn(opened: Opened, *, delivery: Delivery, judge: Judge, boot: Boot) -> Le
     """Takes what the spool held at the start."""
     for row in opened.epochs:
         delivery.add_epoch(row, {lane: opened.lanes[row.no, lane] for lane in Lane})
-    collector = _collector(opened)
+    # Of a damaged file alarms, running time and the last epoch are still taken where they can be read.
+    said = opened.before or opened
+    collector = collector_of(said)
     if collector is not None:
         delivery.collector = collector
-    _restore(opened, judge, boot)
+    _restore(said, judge, boot)
     number = max((row.no for row in opened.epochs if row.no < FIRST_UNASKED), default=0) + 1
-    newest = _newest(opened)
-    uptime_s = _uptime(opened)
+    newest = _newest(said)
+    uptime_s = uptime_of(said)
+    reason = "restart"
+    if number == 1 and newest is None:
+        reason = "spool_lost" if opened.remark else "first"
+    if opened.put_aside is not None:
+        reason = reason_of(opened.put_aside)
     if newest is None:
-        reason = "spool_damaged" if opened.put_aside else "first" if number == 1 else "restart"
         return Learnt(number=number, parent=None, reason=reason, uptime_s=uptime_s)
-    heads = {lane: opened.lanes[newest.no, lane].head for lane in Lane}
+    heads = {lane: said.lanes[newest.no, lane].head for lane in Lane}
     parent = Parent(epoch=newest.epoch, alarm=heads[Lane.ALARM], data=heads[Lane.DATA])
-    return Learnt(number=number, parent=parent, reason="restart", uptime_s=uptime_s)
+    return Learnt(number=number, parent=parent, reason=reason, uptime_s=uptime_s)
 
 
 def learn_late(opened: Opened, *, delivery: Delivery, judge: Judge, boot: Boot) -> int:
@@ -54,7 +61,7 @@ def learn_late(opened: Opened, *, delivery: Delivery, judge: Judge, boot: Boot) 
     Returns:
         Running time of the agent over all its starts before this one, seconds.
     """
-    collector = _collector(opened)
+    collector = collector_of(opened)
     is_other = collector is not None and delivery.collector[1] not in (b"", collector[1])
     for row in opened.epochs:
         if delivery.number(row.epoch) is None:
@@ -66,7 +73,7 @@ def learn_late(opened: Opened, *, delivery: Delivery, judge: Judge, boot: Boot) 
         delivery.collector = collector
     if "alarms" in opened.state:
         _restore(opened, judge, boot)
-    return _uptime(opened)
+    return uptime_of(opened)
 
 
 def _newest(opened: Opened) -> EpochRow | None:
@@ -88,18 +95,30 @@ def _restore(opened: Opened, judge: Judge, boot: Boot) -> None:
     judge.restore(alarms, same_boot=last is not None and last.boot_id == boot.boot_id)
 
 
-def _collector(opened: Opened) -> tuple[int, bytes] | None:
+def collector_of(opened: Opened) -> tuple[int, bytes] | None:
+    """Returns since when (UTC us) and which collector epoch the newest receipt came from; None where none is known."""
     data = opened.state.get("collector")
-    if data is None:
-        return None
     try:
-        since, epoch = _library.unpackb(data)
-        return int(since), bytes(epoch)
-    except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
+        return None if data is None else read_collector(data)
+    except ValueError as error:
         _LOG.error("which collector receipted last cannot be read, it is learnt anew: %s", error)
         return None
 
 
-def _uptime(opened: Opened) -> int:
+def read_collector(data: bytes) -> tuple[int, bytes]:
+    """Returns what the keeper stored of the collector.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        since, epoch = _library.unpackb(data)
+        return int(since), bytes(epoch)
+    except (TypeError, msgpack.exceptions.UnpackException) as error:
+        raise ValueError(str(error) or type(error).__name__) from error
+
+
+def uptime_of(opened: Opened) -> int:
+    """Returns the running time of the agent over all its starts, seconds."""
     text = opened.state.get("uptime_s", b"0")
     return int(text) if text.isdigit() else 0

@@ -2,7 +2,7 @@
 
 A site file, device profiles and rule packs are compiled into one plan (``compile.py``); the
 daemon reads only this.  Positions are numbers: a point's number is its place in
-``Plan.points``, a block's number its place in ``Plan.blocks``, and both are the same in the
+``Plan.points``, a block's number its place in ``Plan.row_blocks``, and both are the same in the
 catalogue, so a batch can be explained without the plan.
 
 On disk::
@@ -35,47 +35,83 @@ from contracts.catalogue import (
 )
 from contracts.errors import ContractError
 from contracts.fields import U32, Fields, pack
+from drivers.dial_in import KINDS, Packet
 from drivers.errors import DriverError
-from drivers.plan import BlockRead
+from drivers.plan import BlockRead, IdentityRead
 from edge_agent.errors import PlanError
+from edge_agent.vibration.records import BurstPlan, FeatureBlock
 from rules.errors import RulesError
 from rules.point_state import PointRules
 
 _library: Any = msgpack  # ships no types for packb and unpackb
 
 #: changes with the meaning of any field below; a plan of another format is compiled anew
-FORMAT = 1
+FORMAT = 2
 MAGIC = b"qianshao-plan\n"
 #: no plan is larger (bytes)
 MAX_PLAN = 64 * 1024 * 1024
 _DIGEST = 32
-_KINDS = frozenset({"tcp", "serial"})
+_KINDS = frozenset({"tcp", "rtu-tcp", "dtu", "serial"})
+_PACKETS = frozenset(KINDS)
 _PARITIES = frozenset({"", "N", "E", "O"})
+_PROOFS = frozenset({"nothing", "frames", "unit"})
+_CONFIDENCES = frozenset({"", "S1", "S2", "S3", "M"})
 _VALUE_KINDS = frozenset({"int", "f32", "f64"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PortPlan:
-    """One line to devices; fields of the other kind are empty or 0."""
+    """One line to devices; fields of other kinds are empty or 0."""
 
     id: str
-    #: ``tcp`` or ``serial``
+    #: ``tcp``, ``rtu-tcp``, ``dtu`` or ``serial``
     kind: str
+    #: to connect to; of ``dtu``: the address to listen on
     host: str = ""
     port: int = 0
     #: path of the serial device
     device: str = ""
+    #: of the serial line, also of one behind a serial server or a DTU
     baud: int = 0
     #: ``N``, ``E`` or ``O``
     parity: str = ""
     stop_bits: int = 0
+    #: ``tcp``: requests that may wait for their replies at once
+    in_flight: int = 1
+    #: ``tcp``: no request is given up earlier, whatever its own time-out says; 0: no such limit
+    gateway_timeout_s: float = 0.0
+    #: ``rtu-tcp``, ``dtu``: silence before each request
+    gap_ms: int = 0
+    #: ``rtu-tcp``, ``dtu``: added to a request's time-out and to its device's ``max_reply_s``
+    network_delay_s: float = 0.0
+    #: ``dtu``: its first packet
+    registration: Packet | None = None
+    #: ``dtu``: what it sends in between
+    heartbeat: Packet | None = None
+    #: ``dtu``: seconds that it may take to register
+    registration_timeout_s: float = 0.0
+    #: ``serial``: another controller owns the bus; nothing is ever sent
+    listen_only: bool = False
+
+    @property
+    def is_line(self) -> bool:
+        """Whether RTU frames go one after the other over a line of ``baud``."""
+        return self.kind != "tcp"
+
+    @property
+    def where(self) -> str:
+        """The line's address, for people: a device file, or host and port."""
+        return self.device or f"{self.host}:{self.port}"
 
     def to_wire(self) -> list[Any]:
-        return [self.id, self.kind, self.host, self.port, self.device, self.baud, self.parity, self.stop_bits]
+        line = [self.id, self.kind, self.host, self.port, self.device, self.baud, self.parity, self.stop_bits]
+        network = [self.in_flight, self.gateway_timeout_s, self.gap_ms, self.network_delay_s]
+        packets = [_packet_to_wire(self.registration), _packet_to_wire(self.heartbeat)]
+        return [*line, *network, *packets, self.registration_timeout_s, self.listen_only]
 
     @classmethod
     def from_wire(cls, value: Any) -> PortPlan:
-        f = Fields("port", value, 8)
+        f = Fields("port", value, 16)
         return cls(
             id=f.text("id", 64),
             kind=f.choice("kind", _KINDS),
@@ -85,6 +121,14 @@ class PortPlan:
             baud=f.integer("baud", 0, U32),
             parity=f.choice("parity", _PARITIES),
             stop_bits=f.integer("stop_bits", 0, 2),
+            in_flight=f.integer("in_flight", 1, 64),
+            gateway_timeout_s=f.number("gateway_timeout_s"),
+            gap_ms=f.integer("gap_ms", 0, U32),
+            network_delay_s=f.number("network_delay_s"),
+            registration=_packet_from_wire(f.raw()),
+            heartbeat=_packet_from_wire(f.raw()),
+            registration_timeout_s=f.number("registration_timeout_s"),
+            listen_only=f.boolean("listen_only"),
         )
 
 
@@ -107,14 +151,37 @@ class DevicePlan:
     max_reply_s: float
     #: least time between two requests to it
     min_request_gap_ms: int
+    #: what the profile was compared with: ``nothing``, ``frames`` captured from a unit, or a ``unit``
+    proved: str = "nothing"
+    #: where the profile's registers are from: S1 maker, S2 extract, S3 community, M memory; empty: not stated
+    confidence: str = ""
+    #: time-out that the budget counts where others wait for the line; 0: the engine's own
+    timeout_s: float = 0.0
+    #: whether a person may write to it through this gateway
+    allow_write: bool = False
+    #: the field that tells its serial number; None where it has none, or none is declared
+    serial_read: IdentityRead | None = None
 
     def to_wire(self) -> list[Any]:
         place = [self.id, self.en, self.zh, self.port, self.unit_id]
-        return [*place, self.profile, self.profile_hash, self.serial, self.max_reply_s, self.min_request_gap_ms]
+        timing = [self.max_reply_s, self.min_request_gap_ms]
+        proof = [self.proved, self.confidence]
+        identity = None if self.serial_read is None else self.serial_read.to_wire()
+        return [
+            *place,
+            self.profile,
+            self.profile_hash,
+            self.serial,
+            *timing,
+            *proof,
+            self.timeout_s,
+            self.allow_write,
+            identity,
+        ]
 
     @classmethod
     def from_wire(cls, value: Any, ports: int) -> DevicePlan:
-        f = Fields("device", value, 10)
+        f = Fields("device", value, 15)
         return cls(
             id=f.text("id", 64),
             en=f.text("en"),
@@ -126,6 +193,11 @@ class DevicePlan:
             serial=f.text("serial", 64),
             max_reply_s=f.number("max_reply_s"),
             min_request_gap_ms=f.integer("min_request_gap_ms", 0, U32),
+            proved=f.choice("proved", _PROOFS),
+            confidence=f.choice("confidence", _CONFIDENCES),
+            timeout_s=f.number("timeout_s"),
+            allow_write=f.boolean("allow_write"),
+            serial_read=_identity(f.raw()),
         )
 
 
@@ -143,6 +215,8 @@ class BlockPlan:
     phase_ms: int
     #: whether a limit stands on any of its points
     is_alarm: bool
+    #: longest from the change of a register to its judgement, where ``is_alarm``; 0: the budget's own
+    deadline_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +323,13 @@ class Plan:
     inputs: tuple[tuple[str, bytes], ...]
     #: of the program that compiled it
     version: str
+    #: fast reads of some devices, and what is computed of them
+    bursts: tuple[BurstPlan, ...] = ()
+
+    @cached_property
+    def row_blocks(self) -> tuple[BlockPlan | FeatureBlock, ...]:
+        """Every block that gives rows, by number: those that are read, then those that are computed."""
+        return (*self.blocks, *(burst.block for burst in self.bursts))
 
     @cached_property
     def content(self) -> bytes:
@@ -257,6 +338,7 @@ class Plan:
         rules = _Shared()
         points = [_point_to_wire(point, rules) for point in self.points]
         blocks = [_block_to_wire(block, reads) for block in self.blocks]
+        bursts = [burst.to_wire(reads.place(burst.read)) for burst in self.bursts]
         return pack(
             [
                 self.en,
@@ -269,6 +351,7 @@ class Plan:
                 blocks,
                 self.uplink.to_wire(),
                 self.spool.to_wire(),
+                bursts,
             ]
         )
 
@@ -330,7 +413,7 @@ def catalogue(plan: Plan, gateway_id: str) -> Catalogue:
         points=tuple(_catalogue_point(point, limits[id(point.rules)]) for point in plan.points),
         blocks=tuple(
             CatalogueBlock(points=block.points, interval_ms=block.interval_ms, phase_ms=block.phase_ms)
-            for block in plan.blocks
+            for block in plan.row_blocks
         ),
     )
 
@@ -392,14 +475,29 @@ class _Shared:
         return place
 
 
+def _packet_to_wire(packet: Packet | None) -> list[str] | None:
+    return None if packet is None else [packet.kind, packet.value]
+
+
+def _packet_from_wire(value: Any) -> Packet | None:
+    if value is None:
+        return None
+    f = Fields("packet", value, 2)
+    return Packet(kind=f.choice("kind", _PACKETS), value=f.text("value", 1024))
+
+
 def _point_to_wire(point: PointPlan, rules: _Shared) -> list[Any]:
     step = f"{point.resolution.numerator}/{point.resolution.denominator}"
     what = [point.key, point.quantity, point.unit, point.kind, step, point.low, point.high]
     return [*what, point.longest_silence_ms, point.device, point.en, point.zh, rules.place(point.rules)]
 
 
+def _identity(value: Any) -> IdentityRead | None:
+    return None if value is None else IdentityRead.from_wire(value)
+
+
 def _block_to_wire(block: BlockPlan, reads: _Shared) -> list[Any]:
-    when = [block.interval_ms, block.phase_ms, block.is_alarm]
+    when = [block.interval_ms, block.phase_ms, block.is_alarm, block.deadline_ms]
     return [block.device, reads.place(block.read), list(block.points), *when]
 
 
@@ -427,7 +525,7 @@ def _unwrap(data: bytes) -> tuple[str, tuple[tuple[str, bytes], ...], bytes]:
 
 
 def _read_content(content: bytes, version: str, inputs: tuple[tuple[str, bytes], ...]) -> Plan:
-    f = Fields("plan", _unpack(content), 10)
+    f = Fields("plan", _unpack(content), 11)
     en, zh = f.text("en"), f.text("zh")
     ports = tuple(PortPlan.from_wire(item) for item in f.items("ports", 4096))
     devices = tuple(DevicePlan.from_wire(item, len(ports)) for item in f.items("devices", 4096))
@@ -444,6 +542,7 @@ def _read_content(content: bytes, version: str, inputs: tuple[tuple[str, bytes],
         points=points,
         uplink=UplinkPlan.from_wire(f.raw()),
         spool=SpoolPlan.from_wire(f.raw()),
+        bursts=tuple(BurstPlan.from_wire(item, reads, len(devices), len(points)) for item in f.items("bursts", 4096)),
         inputs=inputs,
         version=version,
     )
@@ -469,7 +568,7 @@ def _point_from_wire(value: Any, rules: Sequence[PointRules], devices: int) -> P
 
 
 def _block_from_wire(value: Any, reads: Sequence[BlockRead], devices: int, points: int) -> BlockPlan:
-    f = Fields("block", value, 6)
+    f = Fields("block", value, 7)
     device = f.integer("device", 0, devices - 1)
     read = reads[f.integer("read", 0, len(reads) - 1)]
     numbers = f.items("points", 2000)
@@ -485,6 +584,7 @@ def _block_from_wire(value: Any, reads: Sequence[BlockRead], devices: int, point
         interval_ms=interval,
         phase_ms=f.integer("phase_ms", 0, interval - 1),
         is_alarm=f.boolean("is_alarm"),
+        deadline_ms=f.integer("deadline_ms", 0, U32),
     )
 
 

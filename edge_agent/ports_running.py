@@ -8,14 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
 from contracts.batch import HealthRecord
 from drivers.port import BusPort
+from edge_agent.bus.budget import port_budget
+from edge_agent.bus.identity_guard import IdentityGuard
+from edge_agent.bus.lending import JOB_SHARE
 from edge_agent.bus.poller import Codes, Poller, Row, blocks_of_port
+from edge_agent.errors import ControlError
 from edge_agent.plan import BlockPlan, DevicePlan, Plan, PortPlan
-from edge_agent.ports import make_port
+from edge_agent.ports import PortMaker, make_port
+
+if TYPE_CHECKING:
+    from edge_agent.bus.listener import Listener
 
 _LOG = logging.getLogger(__name__)
 #: pause before a poller that ended by itself is started again
@@ -25,6 +33,7 @@ _STOP_LIMIT_S = 4.0
 
 #: block number of the plan that runs, monotonic us, values, codes, monotonic us of the reply
 Take = Callable[[int, int, Row, Codes, int], None]
+T = TypeVar("T")
 #: old block number -> new one
 Numbers = dict[int, int]
 
@@ -32,10 +41,11 @@ Numbers = dict[int, int]
 @dataclass(slots=True)
 class _Running:
     id: str
-    make: Callable[[], Poller]
-    poller: Poller
+    make: Callable[[], Poller | Listener]
+    poller: Poller | Listener
     #: block number in the poller -> number in the plan that runs now
     numbers: Numbers
+    guard: IdentityGuard
     task: asyncio.Task[None] | None = None
     is_stopping: bool = False
 
@@ -71,13 +81,32 @@ class RunningPorts:
 
     def _start(self, port: PortPlan, devices: tuple[DevicePlan, ...], blocks: dict[int, BlockPlan]) -> None:
         numbers = {block: block for block in blocks}
-        sink = self._sink(numbers)
 
-        def make() -> Poller:
+        async def borrow(job: Callable[[BusPort], Awaitable[T]], seconds: float) -> T:
+            return await running.poller.borrow(job, seconds=seconds)
+
+        guard = IdentityGuard(devices, {} if port.listen_only else blocks, self._sink(numbers), borrow)
+        sink = guard.take
+
+        def make() -> Poller | Listener:
+            if port.listen_only:
+                from edge_agent.listening import make_listener
+
+                return make_listener(port, devices, blocks, sink)
             bus = self._make(port)
-            return Poller(port_id=port.id, port=bus, devices=devices, blocks=blocks, sink=sink, at_once=True)
+            return Poller(
+                port_id=port.id,
+                port=bus,
+                devices=devices,
+                blocks=blocks,
+                sink=sink,
+                at_once=True,
+                in_flight=port.in_flight,
+                line=port,
+                budget=port_budget(port, devices, blocks),
+            )
 
-        running = _Running(port.id, make, make(), numbers)
+        running = _Running(port.id, make, make(), numbers, guard)
         running.task = asyncio.get_running_loop().create_task(self._poll(running))
         self._ports[port.id] = running
 
@@ -101,11 +130,31 @@ class RunningPorts:
             await asyncio.sleep(_RESTART_S)
             running.poller = running.make()
 
+    async def borrow(
+        self,
+        port_id: str,
+        job: Callable[[BusPort], Awaitable[T]],
+        *,
+        seconds: float = 1.0,
+        share: float = JOB_SHARE,
+    ) -> T:
+        """Runs a job on a port that is polled, as one slot of its schedule; see ``Poller.borrow``.
+
+        Raises:
+            ControlError: there is no such port, or it lends no slot.
+        """
+        running = self._ports.get(port_id)
+        if running is None:
+            known = ", ".join(sorted(self._ports)) or "none"
+            raise ControlError(f"there is no port {port_id!r} that is polled; there are {known}", exit_status=2)
+        return await running.poller.borrow(job, seconds=seconds, share=share)
+
     async def stop(self, names: Iterable[str]) -> None:
         """Stops ports, all at once; one that does not end in time is left behind, and reported."""
         stopping = [self._ports.pop(name) for name in names]
         for running in stopping:
             running.is_stopping = True
+            running.guard.stop()
             running.poller.stop()
         tasks = {running.task: running.id for running in stopping if running.task is not None}
         if not tasks:
@@ -127,8 +176,10 @@ class RunningPorts:
             running.numbers.update({block: mapping[number] for block, number in running.numbers.items()})
 
     def health(self) -> list[HealthRecord]:
-        """Returns what is known of every port and of the devices on it."""
-        return [record for running in self._ports.values() for record in running.poller.health()]
+        """Returns what is known of every port, of the devices on it, and of the addresses that DTUs dial in to."""
+        running = self._ports.values()
+        records = [record for one in running for record in one.guard.health(one.poller.health())]
+        return [*records, *self._make.health()] if isinstance(self._make, PortMaker) else records
 
 
 def unchanged_ports(old: Plan, new: Plan) -> dict[str, Numbers]:
@@ -164,6 +215,7 @@ def _as_read(plan: Plan, block: BlockPlan) -> tuple[object, ...]:
         block.interval_ms,
         block.phase_ms,
         block.is_alarm,
+        block.deadline_ms,
         [
             (plan.points[number].key, plan.points[number].kind, plan.points[number].resolution)
             for number in block.points

@@ -21,14 +21,25 @@ Tick = tuple[int, int, Row, Sequence[int] | None]
 
 def value_text(point: PointPlan, value: float | None) -> str:
     """Returns a sample's number as decimal text; empty where there is none."""
+    return number_text(point.kind, point.resolution, value)
+
+
+def number_text(kind: str, resolution: Fraction, value: float | None) -> str:
+    """Returns a number as decimal text; empty where there is none.
+
+    Args:
+        kind: ``int``, ``f32`` or ``f64``.
+        resolution: units per count, for ``int``.
+        value: count, or the number itself.
+    """
     if value is None:
         return ""
-    if point.kind == "f64":
+    if kind == "f64":
         return repr(float(value))
-    if point.kind == "f32":
+    if kind == "f32":
         # Nine digits tell two singles apart; seven are what one of them holds for sure.
         return f"{value:.7g}"
-    return _decimal(Fraction(value) * point.resolution, point.resolution)
+    return _decimal(Fraction(value) * resolution, resolution)
 
 
 def engineering_value(point: PointPlan, value: float | None) -> float | None:
@@ -45,18 +56,18 @@ def describe(plan: Plan, ticks: Iterable[Tick], now_us: int) -> list[dict[str, A
     """
     found: dict[int, dict[str, Any]] = {}
     for block, sampled_us, row, codes in ticks:
-        numbers = plan.blocks[block].points
+        numbers = plan.row_blocks[block].points
         for number, value, code in zip(numbers, row, codes or [GOOD] * len(row), strict=True):
             age_s = round(max(0, now_us - sampled_us) / 1_000_000, 3)
-            found[number] = _record(plan.points[number], value, code, age_s)
-    return [found.get(number) or _unread(point) for number, point in enumerate(plan.points)]
+            found[number] = _record(plan, plan.points[number], value, code, age_s)
+    return [found.get(number) or _unread(plan, point) for number, point in enumerate(plan.points)]
 
 
-def _record(point: PointPlan, value: float | None, code: int, age_s: float) -> dict[str, Any]:
+def _record(plan: Plan, point: PointPlan, value: float | None, code: int, age_s: float) -> dict[str, Any]:
     known = CODES.get(code)
     number = value if code in WITH_VALUE else None
     return {
-        **_named(point),
+        **_named(plan, point),
         "value": engineering_value(point, number),
         "text": value_text(point, number),
         "quality": quality_of(code).value,
@@ -67,9 +78,9 @@ def _record(point: PointPlan, value: float | None, code: int, age_s: float) -> d
     }
 
 
-def _unread(point: PointPlan) -> dict[str, Any]:
+def _unread(plan: Plan, point: PointPlan) -> dict[str, Any]:
     return {
-        **_named(point),
+        **_named(plan, point),
         "value": None,
         "text": "",
         "quality": "missing",
@@ -80,8 +91,8 @@ def _unread(point: PointPlan) -> dict[str, Any]:
     }
 
 
-def _named(point: PointPlan) -> dict[str, Any]:
-    unit = UNITS[point.unit]
+def _named(plan: Plan, point: PointPlan) -> dict[str, Any]:
+    unit, device = UNITS[point.unit], plan.devices[point.device]
     return {
         "point": point.key,
         "en": point.en,
@@ -90,6 +101,8 @@ def _named(point: PointPlan) -> dict[str, Any]:
         "unit": point.unit,
         "unit_en": unit.en,
         "unit_zh": unit.zh,
+        "profile": device.profile,
+        "proved": device.proved,
     }
 
 

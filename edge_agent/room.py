@@ -1,10 +1,12 @@
 """Room in the spool: what goes, in which order, when the quota or the disk is full or time has passed.
 
     1  receipted history, oldest first          no record needed: the collector has signed for it
-    2  the oldest data away from any alarm      each range with a signed loss record
-    3  data within 60 s of an alarm batch       likewise
-    4  alarm batches                            likewise, and only when even the reserve is used up
+    2  quiet data are thinned                   a new batch with signed loss records takes their place
+    3  the oldest data away from any alarm      each range with a signed loss record
+    4  data within 60 s of an alarm batch       likewise
+    5  alarm batches                            likewise, and only when even the reserve is used up
 
+Receipted alarm batches of a boot whose data still wait go after 2: they tell what is near an alarm.
 Data may fill the quota without the reserve.  Where the disk itself is full the spool keeps to what
 it has until there is space again.  How a record is sealed is not known here.
 """
@@ -17,9 +19,12 @@ from collections.abc import Callable, Collection, Sequence
 from contracts.batch import Lane
 from edge_agent.delivery import Delivery
 from edge_agent.errors import SpoolError
+from edge_agent.old_catalogues import OldCatalogues
+from edge_agent.quiet import QuietData
 from edge_agent.spool import Spool
-from edge_agent.spool_records import Candidate, EpochRow, Gone
+from edge_agent.spool_records import SALVAGE, Candidate, EpochRow, Gone
 from edge_agent.spool_thread import SpoolThread
+from edge_agent.thin import Thinned, runs_within
 
 _LOG = logging.getLogger(__name__)
 #: room is made in steps of this part of the quota, and never of less than a loss record may cost (bytes)
@@ -47,8 +52,12 @@ class Room:
         spool: SpoolThread,
         delivery: Delivery,
         uptime_s: Callable[[], int],
-        let_go: Callable[[Gone, Sequence[Gone]], bool],
+        monotonic: Callable[[], int],
+        boot_id: bytes,
+        let_go: Callable[[Sequence[Gone], Sequence[Gone], str], bool],
+        thin: Callable[[Thinned, Sequence[Gone]], bool],
         in_use: Callable[[], Collection[int]],
+        sealed_with: Callable[[], Collection[bytes]],
         quota_bytes: int,
         reserve_bytes: int,
         retention_s: int,
@@ -56,14 +65,23 @@ class Room:
         """Takes what it needs.
 
         Args:
-            let_go: seals a loss record for a range, with the records that the range itself carried;
+            monotonic: us of the boot ``boot_id``.
+            let_go: seals loss records with a cause for ranges of one epoch, with the records that those carried;
                 False when that cannot be done now.
+            thin: seals what takes the place of some batches, with the records that those carried; likewise.
             in_use: numbers of the epochs that are sealed into.
+            sealed_with: the catalogue of now, those of batches that the store does not have yet, and those
+                of every batch sealed since the last call.
         """
         self._spool = spool
         self._delivery = delivery
         self._uptime_s = uptime_s
+        self._monotonic = monotonic
+        self._boot_id = boot_id
         self._let_go = let_go
+        self._thin_out = thin
+        self._quiet = QuietData(spool)
+        self._catalogues = OldCatalogues(spool, sealed_with=sealed_with)
         self._in_use = in_use
         self._quota, self._reserve, self._retention_s = quota_bytes, reserve_bytes, retention_s
         #: the most that may be used while the disk is full; None when it is not
@@ -94,18 +112,20 @@ class Room:
         """
         limit = self._quota if self._ceiling is None else self._ceiling
         target = max(_LEAST_STEP, int(limit * _STEP))
-        while (excess := self.excess()) > 0:
-            if await self._release(excess + target, None) is None:
-                break
+        await self._release_down(target, keeps_alarm_times=True)
+        if self.excess() > 0 and await self._thin():
+            return
+        await self._release_down(target, keeps_alarm_times=False)
         if self.excess() > 0:
             await self._drop(self.excess() + target)
 
     async def tend(self) -> None:
-        """Lets receipted batches go that are older than the retention, and forgets epochs that are done with."""
+        """Lets receipted batches go that are older than the retention; forgets epochs and catalogues done with."""
         try:
             while await self._release(_EVERYTHING, self._retention_s) is not None:
                 pass
             await self._forget()
+            await self._catalogues.prune()
             if self._ceiling is not None:
                 await self.look_at_disk()
         except SpoolError as error:
@@ -119,7 +139,18 @@ class Room:
 
     # -- receipted -------------------------------------------------------------------
 
-    async def _release(self, want: int, older_than_s: int | None) -> Gone | None:
+    async def _release_down(self, target: int, *, keeps_alarm_times: bool) -> None:
+        kept = {row.boot_id for row in self._waiting_data()} if keeps_alarm_times else set()
+        while (excess := self.excess()) > 0:
+            if await self._release(excess + target, None, without_alarms_of=kept) is None:
+                break
+
+    def _waiting_data(self) -> list[EpochRow]:
+        return [row for row in self._delivery.epochs() if self._delivery.waiting(row.no, Lane.DATA)]
+
+    async def _release(
+        self, want: int, older_than_s: int | None, *, without_alarms_of: Collection[bytes] = ()
+    ) -> Gone | None:
         candidates = [
             Candidate(
                 epoch_no=row.no,
@@ -129,7 +160,8 @@ class Room:
             )
             for lane in (Lane.DATA, Lane.ALARM)
             for row in self._delivery.epochs()
-            if (ranges := self._delivery.releasable(row.no, lane))
+            if not (lane is Lane.ALARM and row.boot_id in without_alarms_of)
+            and (ranges := self._delivery.releasable(row.no, lane))
         ]
         if not candidates:
             return None
@@ -161,6 +193,30 @@ class Room:
 
     # -- not receipted ---------------------------------------------------------------
 
+    async def _thin(self) -> bool:
+        """Has the oldest quiet data of this boot replaced by fewer samples; False where there are none to gain by."""
+        rows = {row.no: row for row in self._delivery.epochs()}
+        ours = [row for row in rows.values() if row.boot_id == self._boot_id]
+        spared = (await self._around_alarms(ours)).get(self._boot_id, ())
+        for no, waiting in self._delivery.to_send(Lane.DATA):
+            row = rows[no]
+            # What was recovered carries records of a file that is not here: it stays whole or goes.
+            if row.boot_id != self._boot_id or row.is_volatile or row.reason == SALVAGE:
+                continue
+            found = await self._quiet.find(row, waiting, spared=spared, until_us=self._monotonic() - AROUND_ALARM_US)
+            if found is None:
+                continue
+            thinned, carried = found
+            still = dict(self._delivery.to_send(Lane.DATA)).get(no, [])
+            if not runs_within(thinned.runs, still):
+                # Some were sent or receipted meanwhile: it is looked at again with the next seal.
+                return True
+            if not self._thin_out(thinned, carried):
+                return False
+            self._quiet.done(thinned)
+            return True
+        return False
+
     async def _drop(self, want: int) -> None:
         rows = {row.no: row for row in self._delivery.epochs()}
         waiting = {lane: self._delivery.to_send(lane) for lane in Lane}
@@ -174,14 +230,13 @@ class Room:
         candidates = [*far, *near, *(alarms if self.excess(Lane.ALARM) > 0 else ())]
 
         for _ in range(_WIDER):
-            found = await self._spool.run(_look(candidates, want))
-            if found is None:
+            runs, carried = await self._spool.run(_look(candidates, want))
+            if not runs:
                 return
-            gone, carried = found
             # A record that costs what it frees would be followed by the next one, for ever.
-            if gone.size - _RECORD_BYTES * len(carried) >= _LEAST_STEP // 2:
-                if self._delivery.has_epoch(gone.epoch_no):
-                    self._let_go(gone, carried)
+            if sum(run.size for run in runs) - _RECORD_BYTES * len(carried) >= _LEAST_STEP // 2:
+                if self._delivery.has_epoch(runs[0].epoch_no):
+                    self._let_go(runs, carried, "disk_full" if self.is_disk_full else "quota")
                 return
             want *= 4
 
@@ -193,10 +248,10 @@ class Room:
         return {boot: widened(spans) for boot, spans in found.items()}
 
 
-def _look(candidates: Sequence[Candidate], want: int) -> Callable[[Spool], tuple[Gone, list[Gone]] | None]:
-    def look(spool: Spool) -> tuple[Gone, list[Gone]] | None:
-        found = spool.oldest(candidates, want_bytes=want, least_bytes=_LEAST_STEP)
-        return None if found is None else (found, spool.carried(found))
+def _look(candidates: Sequence[Candidate], want: int) -> Callable[[Spool], tuple[list[Gone], list[Gone]]]:
+    def look(spool: Spool) -> tuple[list[Gone], list[Gone]]:
+        found = spool.oldest_runs(candidates, want_bytes=want, least_bytes=_LEAST_STEP)
+        return found, [gone for run in found for gone in spool.carried(run)]
 
     return look
 

@@ -30,6 +30,7 @@ from contracts.batch import (
 )
 from contracts.envelope import seal as seal_envelope
 from contracts.keys import Signer
+from contracts.waveform import Waveform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +109,7 @@ class Chain:
         health: Sequence[HealthRecord] = (),
         losses: Sequence[LossRecord] = (),
         notes: Sequence[Note] = (),
+        waveforms: Sequence[Waveform] = (),
         origin: Origin | None = None,
     ) -> Sealed:
         """Signs the next batch of a lane; the chain moves on only when that succeeded.
@@ -143,6 +145,7 @@ class Chain:
                 health=tuple(health),
                 losses=tuple(losses),
                 notes=tuple(notes),
+                waveforms=tuple(waveforms),
             )
         )
         envelope, digest = seal_envelope(lane.type, body, self._signer)

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from contracts.batch import AlarmEvent, HealthRecord, Note
 from contracts.errors import ContractError
+from contracts.waveform import Waveform
 from edge_agent.clock import monotonic_us
 from edge_agent.collect import CAP, Collector
 from edge_agent.judge import Judge
@@ -33,6 +34,8 @@ _ALARM_SEAL_BURST = 5
 _BATCH_LIMIT = 20_000
 #: notes that wait while there is no keeper, at most
 _MOST_NOTES = 1000
+#: and waveforms; the newest stay
+_MOST_WAVEFORMS = 16
 
 
 class Sealer:
@@ -59,6 +62,7 @@ class Sealer:
         self._kept_catalogue = b""
         self._events: list[AlarmEvent] = []
         self._notes: list[Note] = []
+        self._waveforms: list[Waveform] = []
         self._is_alarm_seal_due = False
         #: when the pace of one seal per gap would have reached the last seal
         self._alarm_pace_s = 0.0
@@ -123,10 +127,12 @@ class Sealer:
             self._health_due_s = loop.time() + HEALTH_EVERY_S
             health = self._health()
             statement = self._judge.statement(monotonic_us())
-        while self._columns.readings or health or self._notes:
+        while self._columns.readings or health or self._notes or self._waveforms:
             sealed_us = monotonic_us()
             part = self._columns.take(sealed_us, limit=_BATCH_LIMIT)
             notes, self._notes = tuple(self._notes), []
+            # One for each batch: a waveform alone may fill a good part of it.
+            waveforms, self._waveforms = tuple(self._waveforms[:1]), self._waveforms[1:]
             self._seal(
                 Content(
                     sealed_us=sealed_us,
@@ -138,6 +144,7 @@ class Sealer:
                     statement=statement,
                     health=health,
                     notes=notes,
+                    waveforms=waveforms,
                 )
             )
             health, statement = (), None
@@ -174,6 +181,13 @@ class Sealer:
         self._notes.append(Note(mono_us=monotonic_us(), kind=kind, text=text.encode()[:1000].decode(errors="ignore")))
         del self._notes[:-_MOST_NOTES]
 
+    def take_waveforms(self, waveforms: Sequence[Waveform]) -> None:
+        """Puts waveforms into the next data batches."""
+        self._waveforms.extend(waveforms)
+        for waveform in self._waveforms[:-_MOST_WAVEFORMS]:
+            self.note("waveform", f"one of {waveform.device} could not be kept: too many waited for a seal")
+        del self._waveforms[:-_MOST_WAVEFORMS]
+
 
 def parted(content: Content) -> list[Content]:
     """Returns smaller contents with the same in them, or none where it cannot be parted further.
@@ -183,11 +197,12 @@ def parted(content: Content) -> list[Content]:
     bare = Content(sealed_us=content.sealed_us)
     parts = []
     if content.blocks:
-        parts.append(replace(content, statement=None, health=(), notes=()))
+        parts.append(replace(content, statement=None, health=(), notes=(), waveforms=()))
     if content.statement is not None:
         parts.append(replace(bare, statement=content.statement))
     parts += [replace(bare, health=content.health)] if content.health else []
     parts += [replace(bare, notes=content.notes)] if content.notes else []
+    parts += [replace(bare, waveforms=(waveform,)) for waveform in content.waveforms]
     if len(parts) > 1:
         return parts
     if content.statement is not None and len(content.statement.events) > 1:

@@ -6,6 +6,7 @@ pack sets is ``rules.pack``; here a site's wishes meet both.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 
@@ -29,7 +30,7 @@ _LEAST_SILENT_INTERVALS = 2
 _DEFAULT_SILENT_INTERVALS = 3
 _NAME_BYTES = 256
 #: what a gas head measures depends on its cell, and the unit on the gas
-_GASES = frozenset({"gas", "ch4", "co", "co2", "h2s", "nh3", "so2", "o2"})
+_GASES = frozenset({"gas", "ch4", "co", "co2", "h2s", "nh3", "so2", "no2", "refrigerant", "o2"})
 
 
 class SitePoints:
@@ -49,7 +50,8 @@ class SitePoints:
             number: of the device in the plan.
             where: key of the device in the site file.
         """
-        choices = self._choices(device, profile, where)
+        points = profile.all_points
+        choices = self._choices(device, profile, points, where)
         if not choices:
             self._report.problem(
                 f"{where}.points", "every point is left out; read at least one, or leave the device out"
@@ -64,7 +66,7 @@ class SitePoints:
         for read in reads:
             first = len(self.points)
             for step in read.points:
-                self.points.append(self._point(device, profile, number, where, step, read))
+                self.points.append(self._point(device, profile, points[step.name], number, where, step, read))
             self.blocks.append(
                 BlockPlan(
                     device=number,
@@ -73,17 +75,20 @@ class SitePoints:
                     interval_ms=read.interval_ms,
                     phase_ms=0,
                     is_alarm=any(point.rules.limits for point in self.points[first:]),
+                    deadline_ms=self._deadline_ms(device, read, first, where),
                 )
             )
 
-    def _choices(self, device: Device, profile: Profile, where: str) -> dict[str, PointChoice]:
+    def _choices(
+        self, device: Device, profile: Profile, points: Mapping[str, PointProfile], where: str
+    ) -> dict[str, PointChoice]:
         for name in device.points:
-            if name not in profile.points:
-                known = ", ".join(profile.points)
+            if name not in points:
+                known = ", ".join(points)
                 message = f"profile {profile.id!r} has no such point; it has {known}"
                 self._report.problem(f"{where}.points.{name}", message)
         choices: dict[str, PointChoice] = {}
-        for name, point in profile.points.items():
+        for name, point in points.items():
             own = device.points.get(name, Point())
             if point.default if own.read is None else own.read:
                 interval_s = own.interval_s or device.interval_s
@@ -92,9 +97,15 @@ class SitePoints:
         return choices
 
     def _point(
-        self, device: Device, profile: Profile, number: int, where: str, step: PointStep, read: BlockRead
+        self,
+        device: Device,
+        profile: Profile,
+        point: PointProfile,
+        number: int,
+        where: str,
+        step: PointStep,
+        read: BlockRead,
     ) -> PointPlan:
-        point = profile.points[step.name]
         own = device.points.get(step.name, Point())
         key = f"{where}.points.{step.name}"
         unit = own.unit or point.unit
@@ -120,6 +131,17 @@ class SitePoints:
             rules=rules,
         )
 
+    def _deadline_ms(self, device: Device, read: BlockRead, first: int, where: str) -> int:
+        """Returns the shortest deadline of a block's points with limits; 0: none is stated."""
+        found = []
+        for step, point in zip(read.points, self.points[first:], strict=True):
+            own = device.points.get(step.name, Point()).deadline_s
+            if point.rules.limits:
+                found.append(own or device.deadline_s)
+            elif own is not None:
+                self._report.warning(f"{where}.points.{step.name}.deadline_s", "counts for nothing: no limit is set")
+        return min((round(1000 * deadline) for deadline in found if deadline is not None), default=0)
+
     def _quantity(self, own: Point, point: PointProfile, unit: str, key: str) -> str:
         """What the point measures: as the profile says, or as the site does where the profile cannot know."""
         quantity = own.quantity or point.quantity
@@ -133,6 +155,10 @@ class SitePoints:
             message = f"{quantity!r} is not measured in {unit!r}; one that is, like {point.quantity!r}, would be right"
             self._report.problem(f"{key}.quantity", message)
         return quantity
+
+    def take_key(self, device: Device, quantity: str, suffix: str | None, where: str) -> str:
+        """Returns the key of a point that is computed, checked like that of one that is read."""
+        return self._key(device, quantity, suffix, where)
 
     def _key(self, device: Device, quantity: str, suffix: str | None, where: str) -> str:
         key = f"{device.id}/{quantity}" if suffix is None else f"{device.id}/{quantity}/{suffix}"
@@ -167,21 +193,34 @@ class SitePoints:
 
 
 def spread_phases(blocks: list[BlockPlan], lines: list[int | None]) -> list[BlockPlan]:
-    """Returns the blocks with those of one interval on one serial line evenly apart.
+    """Returns the blocks with those of one line evenly apart, and those of one device far from each other.
+
+    Blocks of one interval share it evenly; blocks of other intervals begin in between.
 
     Args:
         blocks: of the whole plan.
-        lines: per device the number of its serial port; None for a device on TCP.
+        lines: per device the number of its line; None for a device that has its own connection.
     """
-    groups: dict[tuple[int, int], list[int]] = {}
+    groups: dict[int, dict[int, list[int]]] = {}
+    turns: dict[tuple[int, int], int] = {}
+    order: dict[int, tuple[int, int]] = {}
     for number, block in enumerate(blocks):
         line = lines[block.device]
-        if line is not None:
-            groups.setdefault((line, block.interval_ms), []).append(number)
+        if line is None:
+            continue
+        groups.setdefault(line, {}).setdefault(block.interval_ms, []).append(number)
+        # The first block of every device, then the second of every device, and so on.
+        turn = turns.get((block.device, block.interval_ms), 0)
+        turns[block.device, block.interval_ms] = turn + 1
+        order[number] = turn, number
     spread = list(blocks)
-    for (_, interval_ms), numbers in groups.items():
-        for turn, number in enumerate(numbers):
-            spread[number] = replace(blocks[number], phase_ms=turn * interval_ms // len(numbers))
+    for intervals in groups.values():
+        step_ms = min(interval_ms // len(numbers) for interval_ms, numbers in intervals.items())
+        for place, (interval_ms, numbers) in enumerate(sorted(intervals.items())):
+            begin_ms = place * step_ms // len(intervals)
+            for turn, number in enumerate(sorted(numbers, key=order.__getitem__)):
+                phase_ms = (begin_ms + turn * interval_ms // len(numbers)) % interval_ms
+                spread[number] = replace(blocks[number], phase_ms=phase_ms)
     return spread
 
 

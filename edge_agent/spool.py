@@ -10,15 +10,19 @@ The promise
   An alarm is sealed at once.
 * Nothing is released without a receipt that fits byte for byte: the digest in the receipt must be
   the digest of what lies here.
-* When full: delivered history goes first (oldest first), then the oldest data away from any
-  alarm, then data within 60 s of an alarm, each range with a signed loss record in the same
-  transaction.  Data stop growing at quota minus reserve, so that alarms go on; alarm batches
+* When full: delivered history goes first (oldest first).  Then quiet data are thinned: a new batch
+  with some of their samples takes the place of whole ranges.  Then the oldest data away from any
+  alarm go, then data within 60 s of an alarm.  Each range goes with a signed loss record in the
+  same transaction.  Data stop growing at quota minus reserve, so that alarms go on; alarm batches
   go last of all.  The quota is of the file's pages in use; SQLite's log of some 2 MB lies
   beside it.
 * A row whose bytes are no longer those that were written is never sent; a signed loss record names it
-  and the row stays.  A file that is damaged is put aside and kept.  Nothing is deleted because it
-  could not be read.
+  and the row stays.  A file that is damaged is renamed and kept (``put_aside.py``), service goes on in a new
+  one with a new epoch, and ``edge-agent spool salvage`` brings back what its signatures still prove.
+  Nothing is deleted because it could not be read.
 * Bytes that were sealed are never rewritten.
+
+``docs/durability.md`` says the same for people, with the test that shows each sentence.
 
 One thread uses one connection (see ``spool_thread.py``).  The connection comes from outside, so
 that the crash tests hand in one on a file system of their own.
@@ -26,6 +30,7 @@ that the crash tests hand in one on a file system of their own.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -34,7 +39,7 @@ import apsw
 
 from contracts.batch import Lane
 from edge_agent.errors import SpoolError
-from edge_agent.spool_open import prepare, read_all, used_bytes
+from edge_agent.spool_open import look_over, prepare, read_all, used_bytes
 from edge_agent.spool_records import (
     SEQ_MASK,
     Candidate,
@@ -48,7 +53,16 @@ from edge_agent.spool_records import (
     row_checksum,
     split_id,
 )
-from edge_agent.spool_rows import drop, insert_batch, insert_epoch, insert_gone, note_records, oldest_run, remove
+from edge_agent.spool_rows import (
+    drop,
+    insert_batch,
+    insert_epoch,
+    insert_gone,
+    note_records,
+    oldest_run,
+    oldest_runs,
+    remove,
+)
 
 __all__ = [
     "Candidate",
@@ -98,16 +112,17 @@ class Spool:
         try:
             db = self._db = self._connect()
             prepare(db)
+            look_over(db)
             self._used = used_bytes(db)
             opened = read_all(db)
             self.has_epochs = bool(opened.epochs)
             return opened
         except SpoolError:
-            self.close()
+            self.leave()
             raise
-        except (apsw.Error, OSError, ValueError, KeyError) as error:
-            # ValueError and KeyError: rows that no version of this program wrote.
-            self.close()
+        except (apsw.Error, OSError, ValueError, KeyError, TypeError) as error:
+            # ValueError, KeyError and TypeError: rows that no version of this program wrote.
+            self.leave()
             raise SpoolError(f"the spool cannot be opened: {error}") from error
 
     def inventory(self) -> Opened:
@@ -131,6 +146,13 @@ class Spool:
             except apsw.Error as error:
                 _LOG.warning("closing the spool: %s", error)
             self._db = None
+
+    def leave(self) -> None:
+        """Closes the file after an error; its log is not moved into it, in case one of them is damaged."""
+        if self._db is not None:
+            with contextlib.suppress(apsw.Error):
+                self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self.close()
 
     @property
     def _open(self) -> apsw.Connection:
@@ -256,7 +278,7 @@ class Spool:
             return answer
         except (apsw.Error, OSError) as error:
             # After a failed sync the same handle proves nothing: close it, open a new one.
-            self.close()
+            self.leave()
             raise SpoolError(f"the spool could not be written: {error}") from error
 
     # -- reading ---------------------------------------------------------------------
@@ -265,7 +287,7 @@ class Spool:
         try:
             return work(self._open)
         except (apsw.Error, OSError) as error:
-            self.close()
+            self.leave()
             raise SpoolError(f"the spool could not be read: {error}") from error
 
     def read(
@@ -324,6 +346,47 @@ class Spool:
         envelope: Any = self._read(lambda db: db.execute("SELECT envelope FROM catalogue WHERE hash=?", (hash,)).get)
         return None if envelope is None else bytes(envelope)
 
+    def catalogues(self) -> list[bytes]:
+        """Returns the hashes of the catalogues here.
+
+        Raises:
+            SpoolError: the file cannot be read.
+        """
+        return self._read(lambda db: [bytes(hash) for (hash,) in db.execute("SELECT hash FROM catalogue")])
+
+    def forget_catalogues(self, hashes: Iterable[bytes]) -> None:
+        """Removes catalogues that no batch here uses.
+
+        Raises:
+            SpoolError: nothing was removed.
+        """
+        rows = [(hash,) for hash in hashes]
+        self._write(lambda db: db.executemany("DELETE FROM catalogue WHERE hash=?", rows))
+
+    def has_batches(self, ids: Iterable[int]) -> set[int]:
+        """Returns those of the given row ids that are here.
+
+        Raises:
+            SpoolError: the file cannot be read.
+        """
+        wanted = list(ids)
+        return self._read(
+            lambda db: {id for id in wanted if db.execute("SELECT 1 FROM batch WHERE id=?", (id,)).get is not None}
+        )
+
+    def envelopes(self, after: int, *, limit_rows: int) -> list[tuple[int, bytes]]:
+        """Returns (row id, envelope) of the data batches behind a row id, in order.
+
+        Raises:
+            SpoolError: the file cannot be read.
+        """
+        rows: Any = self._read(
+            lambda db: db.execute(
+                "SELECT id, envelope FROM batch WHERE id>? AND (id>>33)&1=1 ORDER BY id LIMIT ?", (after, limit_rows)
+            ).fetchall()
+        )
+        return [(id, bytes(envelope)) for id, envelope in rows]
+
     # -- room ------------------------------------------------------------------------
 
     @property
@@ -355,13 +418,12 @@ class Spool:
 
         return self._read(read)
 
-    def oldest(self, candidates: Iterable[Candidate], *, want_bytes: int, least_bytes: int = 0) -> Gone | None:
+    def oldest(self, candidates: Iterable[Candidate], *, want_bytes: int) -> Gone | None:
         """Returns the first run of neighbouring batches that may go; nothing is removed yet.
 
         Args:
             candidates: in the order in which they should go.
             want_bytes: the run ends when this much would be freed.
-            least_bytes: runs that would free less are passed over.
 
         Raises:
             SpoolError: the file cannot be read.
@@ -369,10 +431,33 @@ class Spool:
 
         def read(db: apsw.Connection) -> Gone | None:
             for candidate in candidates:
-                found = oldest_run(db, candidate, want_bytes, least_bytes)
+                found = oldest_run(db, candidate, want_bytes)
                 if found is not None:
                     return found
             return None
+
+        return self._read(read)
+
+    def oldest_runs(self, candidates: Iterable[Candidate], *, want_bytes: int, least_bytes: int) -> list[Gone]:
+        """Returns the first runs of one candidate that may go together; nothing is removed yet.
+
+        Thinned batches are no neighbours of each other: between them lies what they were made from.
+
+        Args:
+            candidates: in the order in which they should go.
+            want_bytes: no more runs are taken when this much would be freed.
+            least_bytes: runs that would free less together are passed over.
+
+        Raises:
+            SpoolError: the file cannot be read.
+        """
+
+        def read(db: apsw.Connection) -> list[Gone]:
+            for candidate in candidates:
+                found = oldest_runs(db, candidate, want_bytes, least_bytes)
+                if found:
+                    return found
+            return []
 
         return self._read(read)
 
@@ -402,6 +487,43 @@ class Spool:
             )
             for no, lane, first, last, digest, readings, cause in rows
         ]
+
+    def spans(
+        self, epoch_no: int, lane: Lane, ranges: Iterable[tuple[int, int]], *, limit_rows: int
+    ) -> list[tuple[int, int, int]]:
+        """Returns (seq, first us, last us) of the batches here of the given seq ranges, in order.
+
+        Raises:
+            SpoolError: the file cannot be read.
+        """
+
+        def read(db: apsw.Connection) -> list[tuple[int, int, int]]:
+            found: list[tuple[int, int, int]] = []
+            for first, last in ranges:
+                rows: Any = db.execute(
+                    "SELECT id, first_us, last_us FROM batch WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
+                    (batch_id(epoch_no, lane, first), batch_id(epoch_no, lane, last), limit_rows - len(found)),
+                )
+                found.extend((split_id(id)[2], first_us or 0, last_us or 0) for id, first_us, last_us in rows)
+                if len(found) >= limit_rows:
+                    break
+            return found
+
+        return self._read(read)
+
+    def thinned(self, epoch_no: int) -> set[int]:
+        """Returns the seqs of an epoch's data batches that keep a thinned form of others.
+
+        Raises:
+            SpoolError: the file cannot be read.
+        """
+        bounds = (batch_id(epoch_no, Lane.DATA, 1), batch_id(epoch_no, Lane.DATA, SEQ_MASK))
+        rows: Any = self._read(
+            lambda db: db.execute(
+                "SELECT record_id FROM gone WHERE cause='thinned' AND record_id BETWEEN ? AND ?", bounds
+            ).fetchall()
+        )
+        return {split_id(id)[2] for (id,) in rows}
 
     def check(self) -> str:
         """Returns ``ok`` or what SQLite's full check found.

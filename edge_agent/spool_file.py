@@ -25,6 +25,7 @@ from contracts.errors import CatalogueMissingError, ContractError
 from contracts.keys import Verifier
 from contracts.quality import CODES, GOOD, quality_of
 from edge_agent.errors import SpoolError
+from edge_agent.open_store import read_collector
 from edge_agent.ranges import Ranges
 
 _LANE_SHIFT = 33
@@ -74,6 +75,8 @@ class LaneVerdict:
     lane: Lane
     verified: int
     released: int
+    #: replaced by a thinned form, with signed loss records
+    thinned: int
     lost: int
     #: one sentence each
     problems: tuple[str, ...]
@@ -104,6 +107,14 @@ class SpoolFile:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+
+    def collector(self) -> tuple[int, bytes] | None:
+        """Returns since when (UTC us) and which collector epoch receipted last; None where none is known."""
+        row = next(self._db.query("SELECT value FROM state WHERE key='collector'"), None)
+        try:
+            return None if row is None else read_collector(row["value"])
+        except ValueError:
+            return None
 
     def lanes(self) -> list[LaneSummary]:
         """Returns every lane that has or had a batch, oldest epoch first."""
@@ -217,15 +228,17 @@ class SpoolFile:
                 verified += 1
             before.pop(seq, None)
         problems += [f"batches {first} to {last}: missing, no record says why" for first, last in here.missing(top)]
-        released = sum(item.last - item.first + 1 for item in lane.gone if item.cause == "released")
-        lost = sum(item.last - item.first + 1 for item in lane.gone if item.cause != "released")
+        went = dict.fromkeys(("released", "thinned", "lost"), 0)
+        for item in lane.gone:
+            went[item.cause if item.cause in went else "lost"] += item.last - item.first + 1
         return LaneVerdict(
             epoch_no=lane.epoch_no,
             epoch=lane.epoch,
             lane=lane.lane,
             verified=verified,
-            released=released,
-            lost=lost,
+            released=went["released"],
+            thinned=went["thinned"],
+            lost=went["lost"],
             problems=tuple(problems),
         )
 

@@ -9,6 +9,8 @@ one batch costs the disk (``benchmarks/wear.py``).
 
 from __future__ import annotations
 
+import contextlib
+import os
 from array import array
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,15 @@ import apsw
 from contracts.batch import Head, Lane
 from edge_agent.errors import SpoolError
 from edge_agent.ranges import Ranges
-from edge_agent.spool_records import SEQ_MASK, EpochRow, LaneView, Opened, batch_id, split_id
+from edge_agent.spool_records import SEQ_MASK, EpochRow, LaneView, Opened, batch_id, row_checksum, split_id
 
 SCHEMA_VERSION = 1
 #: small pages write less per small commit
-_PAGE_BYTES = 1024
+PAGE_BYTES = 1024
 #: the log is written back into the file when it holds so many pages
 _LOG_PAGES = 2000
+#: where a file has its ``application_id`` (fileformat2.html, section 1.3)
+_ID_PLACE = 68
 _SCHEMA = Path(__file__).with_name("spool_schema.sql")
 
 
@@ -35,7 +39,7 @@ def prepare(db: apsw.Connection) -> None:
         SpoolError: the promise cannot be kept on this file, or it is of another version.
         apsw.Error: SQLite cannot use the file.
     """
-    db.execute(f"PRAGMA page_size={_PAGE_BYTES}")
+    db.execute(f"PRAGMA page_size={PAGE_BYTES}")
     mode = db.execute("PRAGMA journal_mode=WAL").get
     db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA journal_size_limit=-1")
@@ -50,6 +54,8 @@ def prepare(db: apsw.Connection) -> None:
         with db:
             db.execute(_SCHEMA.read_text(encoding="utf-8"))
             db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            # Which file this is: a log of another one shows by it (see ``look_over``).
+            db.execute(f"PRAGMA application_id={int.from_bytes(os.urandom(4), 'big', signed=True) or 1}")
         _grow_log(db)
     elif version != SCHEMA_VERSION:
         raise SpoolError(f"the spool has version {version}, this program knows {SCHEMA_VERSION}")
@@ -59,10 +65,31 @@ def _grow_log(db: apsw.Connection) -> None:
     """Gives log and file their size; the pages are free again afterwards."""
     with db:
         db.execute("CREATE TABLE room (bytes BLOB)")
-        db.execute("INSERT INTO room VALUES (zeroblob(?))", (_LOG_PAGES * _PAGE_BYTES,))
+        db.execute("INSERT INTO room VALUES (zeroblob(?))", (_LOG_PAGES * PAGE_BYTES,))
     with db:
         db.execute("DROP TABLE room")
     db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+
+
+def look_over(db: apsw.Connection) -> None:
+    """Looks for damage that shows at once; its cost does not grow with the file.
+
+    The full check is in ``spool_check.py``, and comes when polling has begun.
+
+    Raises:
+        ValueError: the log is that of another file, or the newest batch is not what was written.
+    """
+    own = b""
+    # On a file system of a test's own there is no such name.
+    with contextlib.suppress(FileNotFoundError), Path(db.db_filename("main")).open("rb") as file:
+        file.seek(_ID_PLACE)
+        own = file.read(4)
+    seen: Any = db.execute("PRAGMA application_id").get
+    if len(own) == 4 and int.from_bytes(own, "big", signed=True) not in (0, seen):
+        raise ValueError("its log belongs to another file")
+    newest: Any = db.execute("SELECT digest, checksum, envelope FROM batch ORDER BY id DESC LIMIT 1").fetchone()
+    if newest is not None and row_checksum(newest[0], newest[2]) != newest[1]:
+        raise ValueError("its newest batch is not what was written")
 
 
 def used_bytes(db: apsw.Connection) -> int:

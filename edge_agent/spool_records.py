@@ -16,6 +16,9 @@ SEQ_MASK = (1 << 33) - 1
 #: epoch numbers from here on were given without asking the store
 FIRST_UNASKED = 1 << 28
 
+#: reason of an epoch that ``salvage.py`` made
+SALVAGE = "salvage"
+
 
 def batch_id(epoch_no: int, lane: Lane, seq: int) -> int:
     """Returns the row id of a batch."""
@@ -112,7 +115,9 @@ class Gone:
     size: int = 0
 
 
-def loss_record(gone: Gone, epoch: bytes, cause: str = "") -> LossRecord:
+def loss_record(
+    gone: Gone, epoch: bytes, cause: str = "", *, thinned_into: tuple[bytes, int] | None = None
+) -> LossRecord:
     """Returns the record that stands for a range; ``cause`` where it is another than the range's own."""
     return LossRecord(
         epoch=epoch,
@@ -122,6 +127,7 @@ def loss_record(gone: Gone, epoch: bytes, cause: str = "") -> LossRecord:
         digest=gone.digest,
         readings=gone.readings,
         cause=cause or gone.cause,
+        thinned_into=thinned_into,
     )
 
 
@@ -149,6 +155,10 @@ class Opened:
     catalogues: frozenset[bytes]
     #: sentence about a file that was put aside, or None
     put_aside: str | None
+    #: what could still be read of that file
+    before: Opened | None = None
+    #: sentence about anything else that is not as it was left
+    remark: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,8 @@ from edge_agent.spool_records import Candidate, EpochRow, Gone, batch_id, row_ch
 
 #: rows removed in one transaction when making room
 _PRUNE_ROWS = 500
+#: runs of neighbours that go together, each with a record of its own
+_MOST_RUNS = 20
 
 
 def insert_epoch(db: apsw.Connection, row: EpochRow) -> None:
@@ -70,8 +72,12 @@ def note_records(db: apsw.Connection, epoch_no: int, sealed: Sealed) -> None:
 
 
 def drop(db: apsw.Connection, epoch_no: int, loss: LossRecord) -> None:
-    """Removes the batches that a loss record stands for."""
+    """Removes the batches that a loss record stands for; it takes the place of records of parts of its range."""
     remove(db, batch_id(epoch_no, loss.lane, loss.first), batch_id(epoch_no, loss.lane, loss.last))
+    db.execute(
+        "DELETE FROM gone WHERE epoch_no=? AND lane=? AND first BETWEEN ? AND ?",
+        (epoch_no, int(loss.lane), loss.first, loss.last),
+    )
     insert_gone(
         db,
         Gone(
@@ -95,12 +101,25 @@ def remove(db: apsw.Connection, low: int, high: int) -> tuple[int, int]:
     return int(rows[0]), int(rows[1])
 
 
-def oldest_run(db: apsw.Connection, candidate: Candidate, want_bytes: int, least_bytes: int) -> Gone | None:
+def oldest_run(db: apsw.Connection, candidate: Candidate, want_bytes: int) -> Gone | None:
     """Returns the first run of neighbours that may go, at most ``_PRUNE_ROWS`` or some ``want_bytes``."""
+    return next(_runs(db, candidate, want_bytes), None)
+
+
+def oldest_runs(db: apsw.Connection, candidate: Candidate, want_bytes: int, least_bytes: int) -> list[Gone]:
+    """Returns the first runs that together free some ``want_bytes``; none where all free less than ``least_bytes``."""
+    found: list[Gone] = []
+    size = rows = 0
     for run in _runs(db, candidate, want_bytes):
-        if run.size >= least_bytes:
-            return run
-    return None
+        found.append(run)
+        size += run.size
+        rows += run.last - run.first + 1
+        if size >= want_bytes or rows >= _PRUNE_ROWS or len(found) >= _MOST_RUNS:
+            if size >= least_bytes:
+                break
+            # What frees next to nothing is passed over: its records would cost as much.
+            found, size, rows = [], 0, 0
+    return found if size >= least_bytes else []
 
 
 def _runs(db: apsw.Connection, candidate: Candidate, want_bytes: int) -> Iterator[Gone]:
@@ -115,7 +134,7 @@ def _runs(db: apsw.Connection, candidate: Candidate, want_bytes: int) -> Iterato
         for id, digest, readings, size, first_us, last_us in rows:
             if candidate.keep_after_us is not None and last_us is not None and last_us > candidate.keep_after_us:
                 break
-            if last_us is not None and _touches(candidate.spared, first_us, last_us):
+            if last_us is not None and touches(candidate.spared, first_us, last_us):
                 continue
             seq = split_id(id)[2]
             one = Gone(
@@ -145,6 +164,7 @@ def _joined(run: Gone, one: Gone) -> Gone | None:
     return replace(one, first=run.first, readings=run.readings + one.readings, size=run.size + one.size)
 
 
-def _touches(spans: Sequence[tuple[int, int]], first_us: int, last_us: int) -> bool:
+def touches(spans: Sequence[tuple[int, int]], first_us: int, last_us: int) -> bool:
+    """Returns whether one of the spans (ascending, apart) has a moment from ``first_us`` to ``last_us``."""
     place = bisect_right(spans, last_us, key=lambda span: span[0]) - 1
     return place >= 0 and spans[place][1] >= first_us

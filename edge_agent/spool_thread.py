@@ -1,9 +1,9 @@
 """The spool's own thread, and the files around it.
 
 The event loop never touches the disk: it hands work to this thread and gets a future.  The
-connection is made, used and closed there.  A file that SQLite finds damaged, when it is opened or
-while it runs, is put aside under a name that tells so, and a new one takes its place; so it
-does when somebody removed the file, which SQLite alone would not notice.  Whoever keeps batches
+connection is made, used and closed there.  A file that is found damaged, when it is opened or
+while it runs, is put aside under a name that tells when (``put_aside.py``), and a new one takes its place;
+so it does when somebody removed the file, which SQLite alone would not notice.  Whoever keeps batches
 learns of it from ``take_replaced``.
 """
 
@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,14 +23,19 @@ import apsw
 
 from edge_agent.ballast import Ballast
 from edge_agent.errors import SpoolError
+from edge_agent.put_aside import Aside, has_lost_its_log, kept_aside, put_aside, put_log_aside, reason_of
+from edge_agent.remains import read_remains
 from edge_agent.spool import Opened, Spool
 
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
-#: at most this many damaged files are kept beside the spool; then the agent refuses to start
-_MOST_ASIDE = 20
-#: a running file is put aside when SQLite has called it damaged this often without a success between
+#: a running file is put aside when SQLite has called it damaged this often within so many seconds; what else
+#: succeeds meanwhile does not help whoever needs the damaged part
 _MOST_DAMAGES = 3
+_DAMAGES_WITHIN_S = 60.0
+#: sentences of ``take_replaced``; a file that was put aside has one of its own
+REMOVED = "the spool was removed while the agent ran"
+_GONE = "the spool was gone or empty"
 #: less free than this is a full disk, whatever SQLite calls it
 _FULL_BELOW = 256 * 1024
 
@@ -43,40 +49,56 @@ def connect_file(path: Path) -> Callable[[], apsw.Connection]:
     return connect
 
 
-def put_aside(path: Path) -> str:
-    """Renames a damaged spool with its log; returns a sentence that says where it is.
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Which files lie there, and when the first one was last written."""
 
-    Raises:
-        SpoolError: it cannot be renamed, or too many lie there already; somebody should look.
-    """
-    for number in range(1, _MOST_ASIDE + 1):
-        aside = path.with_name(f"{path.name}.damaged-{number}")
-        if not aside.exists():
-            try:
-                for suffix in ("-wal", "-shm"):
-                    companion = path.with_name(path.name + suffix)
-                    if companion.exists():
-                        companion.rename(aside.with_name(aside.name + suffix))
-                path.rename(aside)
-            except OSError as error:
-                raise SpoolError(f"the damaged spool {path} cannot be put aside: {error.strerror}") from error
-            return f"the spool was damaged and is kept as {aside.name}"
-    raise SpoolError(f"{_MOST_ASIDE} damaged spools lie beside {path}: look at them and move them away")
+    #: device and inode of the spool and of its log
+    files: tuple[tuple[int, int] | None, ...]
+    #: nanoseconds, and bytes
+    written: tuple[int, int]
+
+    @classmethod
+    def of(cls, path: Path) -> _Place:
+        files = tuple(_place_of(place) for place in (path, path.with_name(path.name + "-wal")))
+        try:
+            status = os.stat(path)
+        except OSError:
+            return cls(files, (0, 0))
+        return cls(files, (status.st_mtime_ns, status.st_size))
 
 
 class SpoolThread:
     """Runs every call on one :class:`Spool` in one thread, in order."""
 
-    def __init__(self, path: Path, *, quota_bytes: int, reserve_bytes: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        quota_bytes: int,
+        reserve_bytes: int,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Remembers what it needs; opens nothing.
+
+        Args:
+            seconds: a monotonic clock, for how close together damages are.
+        """
         self._path = path
         self._spool = Spool(connect_file(path), quota_bytes=quota_bytes, reserve_bytes=reserve_bytes)
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
         self._ballast = Ballast(path.with_name(path.name + ".ballast"))
-        #: device and inode of the file that is open; None when none is
-        self._place: tuple[int, int] | None = None
-        self._damages = 0
+        #: which files are open, and when the spool's own was last written; None when none is
+        self._place: _Place | None = None
+        #: how often somebody else has written to the file: each time is a reason to check it
+        self.doubts = 0
+        self._seconds = seconds
+        #: when SQLite called the file damaged
+        self._damages: list[float] = []
         self._replaced: str | None = None
         self._was_full = False
+        #: files that were damaged and are kept beside the spool, as of the last time that one was opened
+        self.aside: tuple[Aside, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -109,6 +131,23 @@ class SpoolThread:
         """
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._open)
 
+    async def condemn(self, why: str, place: tuple[int, int] | None) -> None:
+        """Puts a file aside that a check found damaged, and goes on with a new one.
+
+        Args:
+            place: device and inode of that file; another one that lies there by now stays.
+
+        Raises:
+            SpoolError: it cannot be put aside.
+        """
+
+        def work() -> None:
+            if _place_of(self._path) == place:
+                _LOG.error("the spool is damaged: %s", why)
+                self._replace()
+
+        await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
     async def hold_ballast(self) -> bool:
         """Takes space on the disk against the day when it is full; returns whether it is held."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._ballast.hold)
@@ -125,39 +164,59 @@ class SpoolThread:
     # -- in the thread ---------------------------------------------------------------
 
     def _call(self, work: Callable[[Spool], T]) -> T:
-        if self._place is None or self._place != _place_of(self._path):
+        place = _Place.of(self._path)
+        if self._place != place:
+            if self._place is not None and self._place.files == place.files:
+                # Only this thread writes it: what it holds now was not written by SQLite.
+                _LOG.error("somebody else has written to %s", self._path)
+                self.doubts += 1
+                self._spool.leave()
             self._open_again()
         try:
             answer = work(self._spool)
         except SpoolError as error:
             self._place = None
             if _is_damage(error):
-                self._damages += 1
-                if self._damages >= _MOST_DAMAGES:
+                now = self._seconds()
+                self._damages = [at for at in self._damages if now - at < _DAMAGES_WITHIN_S] + [now]
+                if len(self._damages) >= _MOST_DAMAGES:
                     self._replace()
                 raise
             if not self._make_space(error):
                 raise
             answer = work(self._spool)
-        self._damages = 0
+        self._place = _Place.of(self._path)
         return answer
 
     def _open(self) -> Opened:
+        orphan = put_log_aside(self._path)
+        if orphan is not None:
+            _LOG.error(orphan)
+        is_logless = has_lost_its_log(self._path)
         try:
             opened = self._spool.open()
         except SpoolError as error:
-            if _is_damage(error) and self._path.exists():
-                opened = replace(self._begin_new(), put_aside=self._replaced)
+            # Of our own statements one can only be wrong here because the tables are.
+            if (_is_damage(error) or isinstance(error.__cause__, apsw.SQLError)) and self._path.exists():
+                _LOG.error("%s", error)
+                opened = self._begin_new()
                 self._replaced = None
             elif self._make_space(error):
                 opened = self._spool.open()
             else:
                 raise
+        if orphan is not None and opened.put_aside is None:
+            opened = replace(opened, put_aside=f"{_GONE}; {orphan}")
+        if is_logless and opened.put_aside is None:
+            sentence = "the log beside the spool is gone: what was sealed last may be missing"
+            _LOG.error(sentence)
+            opened = replace(opened, remark=sentence)
         self._now_open()
         return opened
 
     def _now_open(self) -> None:
-        self._place = _place_of(self._path)
+        self._place = _Place.of(self._path)
+        self.aside = kept_aside(self._path)
         self._ballast.hold()
 
     def _open_again(self) -> None:
@@ -166,22 +225,28 @@ class SpoolThread:
         self._place = None
         had_epochs = self._spool.has_epochs
         opened = self._open()
-        if opened.put_aside is not None:
-            self._replaced = opened.put_aside
-        elif had_epochs and not opened.epochs:
-            self._replaced = "the spool was removed while the agent ran"
+        if (
+            had_epochs
+            and not opened.epochs
+            and (opened.put_aside is None or reason_of(opened.put_aside) == "spool_lost")
+        ):
+            self._replaced = REMOVED + (opened.put_aside or "").removeprefix(_GONE)
             _LOG.error(self._replaced)
+        elif opened.put_aside is not None:
+            self._replaced = opened.put_aside
 
     def _replace(self) -> None:
-        self._damages = 0
-        self._spool.close()
+        self._damages.clear()
+        self._spool.leave()
+        self._place = None
         self._begin_new()
         self._now_open()
 
     def _begin_new(self) -> Opened:
-        self._replaced = put_aside(self._path)
+        aside, self._replaced = put_aside(self._path)
         _LOG.error(self._replaced)
-        return self._spool.open()
+        before = read_remains(aside)
+        return replace(self._spool.open(), put_aside=self._replaced, before=before)
 
     def _make_space(self, error: SpoolError) -> bool:
         """After a failure for want of space: gives the ballast back and empties the log."""
@@ -200,7 +265,7 @@ class SpoolThread:
 
 
 def _is_damage(error: SpoolError) -> bool:
-    return isinstance(error.__cause__, (apsw.CorruptError, apsw.NotADBError, ValueError, KeyError))
+    return isinstance(error.__cause__, (apsw.CorruptError, apsw.NotADBError, ValueError, KeyError, TypeError))
 
 
 def _place_of(path: Path) -> tuple[int, int] | None:

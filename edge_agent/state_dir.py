@@ -20,6 +20,8 @@ _LOG = logging.getLogger(__name__)
 KEY = "key.pem"
 #: sealed batches (``spool.py``)
 SPOOL = "spool.db"
+#: how the name of a file of recovered batches begins (``recovered.py``)
+RECOVERED = "spool.recovered-"
 #: the compiled plan (``plan_file.py``)
 PLAN = "plan.bin"
 #: Unix socket of the running agent (``control.py``)
@@ -70,6 +72,17 @@ class StateDir:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def give_to_owner(folder: Path, descriptor: int) -> None:
+    """Makes an open file the folder's owner's: what root writes there the agent must be able to read.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    if os.geteuid() == 0:
+        owner = os.stat(folder)
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def _open_lock(path: Path) -> int:

@@ -6,8 +6,9 @@ from typing import Any, Protocol
 
 from contracts.batch import AlarmEvent, HealthRecord
 from edge_agent.clock import monotonic_us
-from edge_agent.control import Handler, Request
+from edge_agent.control import Handler, Request, text_of
 from edge_agent.errors import ControlError
+from edge_agent.journal import KINDS, MAX_TEXT
 from edge_agent.judge import Judge, ResetResult
 from edge_agent.plan import Plan
 from edge_agent.readings import Tick, describe
@@ -25,6 +26,8 @@ class Running(Protocol):
     def facts(self) -> dict[str, float | int | str | None]: ...
 
     def latest(self) -> list[Tick]: ...
+
+    def note(self, kind: str, text: str) -> None: ...
 
     def reset_alarm(self, point: str, rule: str, by: str) -> ResetResult: ...
 
@@ -66,6 +69,13 @@ def operations(agent: Running) -> dict[str, Handler]:
     async def reload(request: Request) -> Any:
         return await agent.reload()
 
+    async def journal(request: Request) -> Any:
+        kind = text_of(request, "kind")
+        if kind not in KINDS:
+            raise ControlError(f"kind {kind!r} is not known; {', '.join(KINDS)} are", exit_status=2)
+        agent.note(kind, text_of(request, "text", MAX_TEXT))
+        return {}
+
     async def spool(request: Request) -> Any:
         names = ("spool", "store", "sealed", "backlog", "receipt", "link", "readings_lost")
         return {name: value for name, value in agent.facts().items() if name.startswith(names)}
@@ -76,13 +86,14 @@ def operations(agent: Running) -> dict[str, Handler]:
         "alarms": alarms,
         "alarm-reset": reset,
         "reload": reload,
+        "journal": journal,
         "spool": spool,
     }
 
 
 def samples_per_hour(plan: Plan) -> int:
     """Returns how many samples the plan's grid expects in an hour."""
-    return sum(len(block.points) * 3_600_000 // block.interval_ms for block in plan.blocks)
+    return sum(len(block.points) * 3_600_000 // block.interval_ms for block in plan.row_blocks)
 
 
 def _word(request: Request, name: str) -> str:

@@ -35,6 +35,10 @@ class VolatileBatches:
         """Returns a batch that is here."""
         return self._held.get(key)
 
+    def catalogues(self) -> set[bytes]:
+        """Returns the hashes of the catalogues that the batches here need."""
+        return {sealed.catalogue for sealed in self._held.values()}
+
     def add(self, epoch_no: int, sealed: Sealed) -> None:
         """Takes a batch."""
         self._held[epoch_no, sealed.lane, sealed.seq] = sealed

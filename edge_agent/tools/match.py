@@ -17,6 +17,7 @@ from drivers.errors import DecodeError, ProfileError
 from drivers.matching import Match, Surely, match_profile, recognition_reads
 from drivers.plan import BlockRead, IdentityRead, compile_block, read_identity
 from drivers.profile import Profile
+from drivers.steps import FieldRef
 from edge_agent.tools.heard import Answer, Outcome
 from edge_agent.tools.scan_plan import KnownDevice, Settings
 
@@ -165,17 +166,23 @@ def _map_fit(one: Candidate, readings: Readings) -> tuple[Surely, tuple[str, ...
 
 
 def _unit_code_is_foreign(one: Candidate, block: BlockRead, place: int, words: Sequence[int]) -> bool:
-    """Whether the unit code is none that the profile knows at all."""
+    """Whether the unit code, or the decimals beside it, is none that the profile knows at all."""
     step = block.points[place]
     profile = one.profile.points.get(step.name)
     if profile is None or profile.unit_from is None or step.unit_from is None:
         return True
-    field = step.unit_from.field
-    if field.offset >= len(words):
+    if _raw(step.unit_from.field, words) not in profile.unit_from.codes:
         return True
+    decimals = step.decimals_from
+    return decimals is not None and _raw(decimals.field, words) not in dict(decimals.decimals)
+
+
+def _raw(field: FieldRef, words: Sequence[int]) -> int | None:
+    """Returns what a companion register holds; None where the block does not reach it."""
+    if field.offset >= len(words):
+        return None
     raw = words[field.offset]
-    raw = (raw & field.mask if field.mask is not None else raw) >> field.shift
-    return raw not in profile.unit_from.codes
+    return (raw & field.mask if field.mask is not None else raw) >> field.shift
 
 
 def _is_sane(value: int | float | None, kind: str) -> bool:

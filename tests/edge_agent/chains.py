@@ -31,13 +31,15 @@ def anchor(clock: Clock) -> Anchor:
     )
 
 
-def new_chain(clock: Clock, epoch: bytes = b"epoch--1", origin: Origin = Origin.LIVE) -> Chain:
+def new_chain(
+    clock: Clock, epoch: bytes = b"epoch--1", origin: Origin = Origin.LIVE, genesis: Genesis | None = None
+) -> Chain:
     return Chain(
         gateway=SIGNER.public.gateway_id,
         signer=SIGNER,
         boot=BOOT,
         epoch=epoch,
-        genesis=Genesis(version="test", reason="first", parent=None),
+        genesis=genesis or Genesis(version="test", reason="first", parent=None),
         anchor=lambda: anchor(clock),
         origin=origin,
     )

@@ -100,6 +100,10 @@ class RunningAgent:
     def said(self) -> str:
         return self.log.read_text()
 
+    def epochs(self, lanes: list[dict[str, Any]]) -> int:
+        """Returns how many epochs of these lanes are of a start: a store that was slow adds volatile ones."""
+        return len({lane["epoch"] for lane in lanes}) - self.said().count("going on in a volatile epoch")
+
     def verified(self) -> list[dict[str, Any]]:
         """Returns the verdict on every lane; fails the test where one has a problem."""
         done = self.command("spool", "verify", "--json")

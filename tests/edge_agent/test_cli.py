@@ -345,3 +345,39 @@ def test_data_files_are_found_where_they_are_named_installed_or_developed(tmp_pa
     assert data_dir({"QIANSHAO_DATA": str(tmp_path / "source")}, none, none) == tmp_path / "source"
     with pytest.raises(ConfigError, match="set QIANSHAO_DATA"):
         data_dir({"QIANSHAO_DATA": str(none)}, tmp_path / "env", tmp_path / "source")
+
+
+def test_the_budget_of_a_site_in_both_languages(tmp_path: Path, capsys: Capture) -> None:
+    path = str(write_site(tmp_path))
+    assert main(["budget", path]) == 0
+    out = capsys.readouterr().out
+    for part in ("bus-1: share of the line's time", "main-1/pressure", "waiting for the next reading: 2.00 s", "MB"):
+        assert part in out
+    assert main(["--lang", "zh", "budget", path]) == 0
+    out = capsys.readouterr().out
+    assert "等待下一次采样" in out
+    assert "waiting" not in out
+
+
+def test_a_budget_that_cannot_be_kept_is_shown_and_ends_with_1(tmp_path: Path, capsys: Capture) -> None:
+    path = str(write_site(tmp_path, SITE.replace("interval_s = 2.0", "interval_s = 2.0\ndeadline_s = 2.5")))
+    assert main(["budget", path]) == 1
+    shown = capsys.readouterr()
+    assert " !" in shown.out
+    assert shown.err == "refused: alarm points that can miss their deadline: 1\n"
+    assert main(["budget", path, "--allow-overrun"]) == 0
+    assert capsys.readouterr().err.startswith("warning: ")
+    assert main(["check", path]) == 2
+    assert "deadline_s" in capsys.readouterr().err
+    assert main(["check", path, "--allow-overrun"]) == 0
+
+
+def test_a_budget_for_programs(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["budget", str(write_site(tmp_path)), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    (bus,) = [port for port in told["ports"] if port["port"] == "bus-1"]
+    (alarm,) = bus["alarms"]
+    assert alarm["points"] == ["main-1/pressure"]
+    assert alarm["is_met"] is True
+    assert sum(term["seconds"] for term in alarm["terms"]) == pytest.approx(alarm["bound_s"])
+    assert told["estimate"]["readings_per_s"] > 0

@@ -48,7 +48,7 @@ MISTAKES = [
         "uplink.tls_ca",
         "no file",
     ),
-    ('kind = "tcp"', 'kind = "udp"', "port[tcp-1].kind", "'tcp' or 'serial'"),
+    ('kind = "tcp"', 'kind = "udp"', "port[tcp-1].kind", "'dtu' or 'serial'"),
     ('kind = "tcp"', "", "port[tcp-1].kind", "is missing"),
     ("baud = 9600", "", "port[bus-1].baud", "is missing"),
     ("baud = 9600", 'baud = 9600\nparity = "mark"', "port[bus-1].parity", "'none', 'even' or 'odd'"),
@@ -215,11 +215,15 @@ def test_phases_are_even_on_a_serial_line_and_zero_on_tcp(tmp_path: Path) -> Non
         for n in (2, 3)
     )
     plan = compile_site(write_site(tmp_path, SITE + more)).plan
-    phases = [block.phase_ms for block in plan.blocks if plan.ports[plan.devices[block.device].port].kind == "serial"]
+    own = [block for block in plan.blocks if plan.ports[plan.devices[block.device].port].kind == "serial"]
+    phases = sorted(block.phase_ms for block in own)
     apart = {later - earlier for earlier, later in pairwise(phases)}
     assert phases[0] == 0
     assert max(apart) - min(apart) <= 1
     assert phases[-1] < 2000
+    # Two blocks of one device are not asked one after the other.
+    in_order = [block.device for block in sorted(own, key=lambda block: block.phase_ms)]
+    assert all(earlier != later for earlier, later in pairwise(in_order))
     assert {b.phase_ms for b in plan.blocks if plan.devices[b.device].port == 0} == {0}
 
 
@@ -338,3 +342,42 @@ def test_the_daemons_side_never_loads_pydantic() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+TIGHT = SITE.replace("interval_s = 2.0", "interval_s = 2.0\ndeadline_s = 2.5")
+
+
+def test_an_alarm_that_can_miss_its_deadline_is_refused_with_the_numbers(tmp_path: Path) -> None:
+    (line,) = problems_of(tmp_path, TIGHT)
+    assert line.startswith("device[main-1].deadline_s: main-1/pressure: an alarm can come 3.")
+    for part in ("2.5 s are allowed", "the seconds between two readings take 2.0 s", "a shorter interval_s", "budget"):
+        assert part in line
+
+
+def test_an_overrun_can_be_allowed_by_the_file_or_the_person(tmp_path: Path) -> None:
+    compiled = compile_site(write_site(tmp_path, TIGHT), allow_overrun=True)
+    assert not compiled.allow_overrun
+    assert sum("deadline_s: main-1/pressure" in line for line in compiled.warnings) == 1
+    compiled = compile_site(write_site(tmp_path, "allow_overrun = true\n" + TIGHT))
+    assert compiled.allow_overrun
+    assert sum("deadline_s: main-1/pressure" in line for line in compiled.warnings) == 1
+
+
+def test_deadlines_and_time_outs_are_in_the_plan(tmp_path: Path) -> None:
+    text = SITE.replace("interval_s = 2.0", "interval_s = 2.0\ndeadline_s = 20.0\ntimeout_s = 0.3")
+    plan = compile_site(write_site(tmp_path, text)).plan
+    assert [device.timeout_s for device in plan.devices] == [0.0, 0.3]
+    by_alarm = {block.is_alarm: block.deadline_ms for block in plan.blocks if block.device == 1}
+    assert by_alarm == {True: 20_000, False: 0}
+    own = text.replace("[device.points.p1]", "[device.points.p1]\ndeadline_s = 12.5")
+    assert 12_500 in {block.deadline_ms for block in compile_site(write_site(tmp_path, own)).plan.blocks}
+    idle = SITE + "[device.points.tob1]\ndeadline_s = 5.0\n"
+    warnings = compile_site(write_site(tmp_path, idle)).warnings
+    assert any("points.tob1.deadline_s: counts for nothing" in line for line in warnings)
+
+
+def test_units_behind_one_gateway_are_spread_too(tmp_path: Path) -> None:
+    more = WELL.replace('id = "well-1"', 'id = "well-2"').replace("unit_id = 1", "unit_id = 2")
+    plan = compile_site(write_site(tmp_path, SITE + more)).plan
+    own = [block.phase_ms for block in plan.blocks if plan.devices[block.device].port == 0]
+    assert own == [0, 500]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from edge_agent.control import MAX_REQUEST, ControlServer, Request, ask, text_of
+from edge_agent.control import GROUP, MAX_REQUEST, ControlServer, Request, ask, text_of
 from edge_agent.errors import ConfigError, ControlError, NotRunningError, StateDirError
 from edge_agent.state_dir import StateDir
 
@@ -143,3 +143,31 @@ def test_a_state_directory_that_is_a_file_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")
     with pytest.raises(StateDirError, match="a directory of its own"):
         StateDir(tmp_path / "state").acquire()
+
+
+# -- who may use the socket ----------------------------------------------------------------
+
+
+async def test_an_agent_of_the_group_lets_its_members_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_agent.control._group_name", lambda number: GROUP)
+    server = ControlServer(tmp_path / "control.sock", {"echo": _echo})
+    await server.start()
+    assert stat.S_IMODE(os.stat(tmp_path / "control.sock").st_mode) == 0o660
+    await server.close()
+
+
+@pytest.mark.parametrize(
+    ("group", "sentence"),
+    [(GROUP, r"`sudo usermod -aG qianshao \$USER`"), ("staff", "sudo -u .* edge-agent")],
+)
+def test_who_is_refused_is_told_the_one_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, sentence: str
+) -> None:
+    class Refusing(socket.socket):
+        def connect(self, address: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("edge_agent.control._group_name", lambda number: group)
+    monkeypatch.setattr("edge_agent.control.socket.socket", Refusing)
+    with pytest.raises(ControlError, match=sentence):
+        ask(tmp_path / "control.sock", "echo", word="x")

@@ -18,6 +18,7 @@ from edge_agent.spool import EpochRow
 from edge_agent.spool_file import open_spool
 from edge_agent.spool_thread import SpoolThread
 from tests.edge_agent.chains import BOOT, SIGNER, Clock, new_chain
+from tests.edge_agent.quiet_site import CATALOGUE, CATALOGUE_ENVELOPE, content
 
 
 class Bench:
@@ -107,6 +108,24 @@ async def test_receipted_history_makes_room_on_a_full_disk_and_nothing_is_lost(b
     assert bench.keeper.counts["lost_batches"] == 0
     assert bench.keeper.state is StoreState.NORMAL
     bench.verify()
+
+
+async def test_on_a_full_disk_quiet_data_are_thinned_and_none_go(bench: Bench, small_disk: Path) -> None:
+    with (small_disk / "junk").open("wb", buffering=0) as file:
+        while os.statvfs(small_disk).f_bavail > 16:
+            file.write(bytes(4096))
+    bench.keeper.keep_catalogue(CATALOGUE.hash, CATALOGUE_ENVELOPE)
+    number = 0
+    while bench.keeper.counts["thinned_batches"] < 200 and number < 3000:
+        number += 1
+        bench.clock.pass_s(300)
+        bench.keeper.seal_data(content(bench.clock(), 300))
+        await bench.calm()
+    assert bench.keeper.room.is_disk_full
+    assert bench.keeper.counts["thinned_batches"] >= 200
+    assert bench.keeper.counts["lost_batches"] == bench.keeper.counts["volatile_epochs"] == 0
+    assert await bench.keeper.drain()
+    assert bench.verify()[1] == 0
 
 
 async def test_when_there_is_space_again_the_quota_counts_again(bench: Bench, small_disk: Path) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from contracts.batch import AlarmEvent, Genesis, Lane, Note, Origin
+from contracts.batch import AlarmEvent, Genesis, Lane, Note, Origin, decode_batch
+from contracts.envelope import decode_payload, split
 from edge_agent import keeper as keeper_module
 from edge_agent.delivery import Delivery
 from edge_agent.errors import SpoolError
@@ -103,7 +104,7 @@ class Bench:
         self.keeper.uplink = self.uplink  # type: ignore[assignment]
 
     def chain(self, epoch: bytes, genesis: Genesis, origin: Origin) -> Chain:
-        return new_chain(self.clock, epoch, origin)
+        return new_chain(self.clock, epoch, origin, genesis)
 
     def event(self, number: int) -> AlarmEvent:
         return alarm_event(number)
@@ -341,7 +342,7 @@ async def test_what_lay_in_a_late_spool_is_learnt_before_the_first_commit_overwr
     assert bench.store.spool.inventory().state["alarms"] == b"alarm state"
 
 
-async def test_a_new_file_in_place_of_the_old_goes_on_with_the_chain_and_signs_for_the_hole(
+async def test_a_new_file_in_place_of_the_old_begins_an_epoch_that_names_its_parent_and_signs_for_the_hole(
     bench: Bench, tmp_path: Path
 ) -> None:
     said: list[str] = []
@@ -358,9 +359,15 @@ async def test_a_new_file_in_place_of_the_old_goes_on_with_the_chain_and_signs_f
     assert said == ["gone"]
     assert bench.keeper.counts["lost_batches"] == 2, "3 and 4; 1 and 2 were receipted, 5 is in the new file"
     opened = bench.store.spool.inventory()
-    assert opened.lanes[1, Lane.DATA].head.seq == 6
+    assert opened.lanes[1, Lane.DATA].head.seq == 5
     assert opened.lanes[1, Lane.DATA].settled.contiguous == 4
-    assert bench.delivery.to_send(Lane.DATA) == [(1, [(5, 6)])]
+    assert bench.delivery.to_send(Lane.DATA) == [(1, [(5, 5)]), (2, [(1, 1)])]
+    first = decode_batch(decode_payload(split(bench.uplink.offered[-1][1].envelope)[1]), Lane.DATA.type)
+    genesis = first.header.genesis
+    assert genesis is not None
+    assert genesis.parent is not None
+    assert (genesis.reason, genesis.parent.epoch, genesis.parent.data.seq) == ("spool_lost", opened.epochs[0].epoch, 5)
+    assert [(row.no, row.reason) for row in opened.epochs] == [(1, opened.epochs[0].reason), (2, "spool_lost")]
     losses = bench.uplink.offered[-1][1].losses
     assert [(loss.first, loss.last, loss.cause) for loss in losses] == [(3, 4, "damaged")]
 

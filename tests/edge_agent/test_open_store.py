@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -65,6 +66,33 @@ def test_number_parent_and_reason(
     assert (learnt.number, learnt.reason, learnt.uptime_s) == (number, reason, 77)
     assert (None if learnt.parent is None else int.from_bytes(learnt.parent.epoch, "big")) == parent
     assert len(delivery.epochs()) == len(rows)
+
+
+def test_of_a_damaged_file_the_parent_the_running_time_and_the_collector_are_still_taken() -> None:
+    before = _opened([(_row(3), 5)], uptime_s=b"77", collector=b"\x92\x07\xc4\x08collect1")
+    opened = replace(_opened([]), put_aside="the spool was damaged and is kept as spool.db.damaged-X", before=before)
+    delivery = Delivery(GATEWAY)
+    learnt = learn(opened, delivery=delivery, judge=_judge(), boot=BOOT)
+    assert (learnt.number, learnt.reason, learnt.uptime_s) == (1, "spool_damaged", 77)
+    assert learnt.parent is not None
+    assert (int.from_bytes(learnt.parent.epoch, "big"), learnt.parent.data.seq) == (3, 5)
+    assert delivery.collector == (7, b"collect1")
+    assert delivery.epochs() == [], "what lies in the damaged file is not sent from here"
+
+
+@pytest.mark.parametrize(
+    ("put_aside", "remark", "reason"),
+    [
+        ("the spool was damaged and is kept as x", "", "spool_damaged"),
+        ("the spool was gone or empty; its log is kept as x-wal", "", "spool_lost"),
+        (None, "the log beside the spool is gone", "spool_lost"),
+        (None, "", "first"),
+    ],
+)
+def test_a_new_file_says_why(put_aside: str | None, remark: str, reason: str) -> None:
+    opened = replace(_opened([]), put_aside=put_aside, remark=remark)
+    learnt = learn(opened, delivery=Delivery(GATEWAY), judge=_judge(), boot=BOOT)
+    assert (learnt.reason, learnt.parent) == (reason, None)
 
 
 def test_small_state_that_cannot_be_read_stops_nothing() -> None:

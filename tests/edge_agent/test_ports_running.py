@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from contracts.quality import NO_REPLY
-from drivers.port import ReadRequest, ReadResult, monotonic_us
+from drivers.port import BusPort, ReadRequest, ReadResult, WriteRequest, WriteResult, monotonic_us
 from edge_agent import ports_running
 from edge_agent.compile import compile_site
+from edge_agent.errors import ControlError
 from edge_agent.plan import Plan, PortPlan
 from edge_agent.ports_running import RunningPorts, unchanged_ports
 from tests.edge_agent.running_agent import site
@@ -36,6 +37,9 @@ class Port:
     async def read(self, request: ReadRequest) -> ReadResult:
         now = monotonic_us()
         return ReadResult(words=None, code=NO_REPLY, requested_us=now, replied_us=now)
+
+    async def write(self, request: WriteRequest) -> WriteResult:
+        raise AssertionError("nobody writes here")
 
 
 def _plan(folder: Path, ports: dict[str, int], **options: float) -> Plan:
@@ -108,3 +112,29 @@ async def test_ports_are_stopped_together_and_a_stuck_one_is_left_behind(
     assert asyncio.get_running_loop().time() - before < 2
     assert "port a did not end in time" in caplog.text
     assert "port b" not in caplog.text
+
+
+async def test_a_port_that_is_polled_can_be_borrowed(tmp_path: Path) -> None:
+    made: dict[str, Port] = {}
+
+    def make(plan: PortPlan) -> Port:
+        return made.setdefault(plan.id, Port())
+
+    async def job(port: BusPort) -> BusPort:
+        return port
+
+    running = RunningPorts(lambda *row: None, make)
+    running.start(_plan(tmp_path, {"a": 1001, "b": 1002}, interval_s=60.0))
+    await asyncio.sleep(0.05)
+    assert await asyncio.wait_for(running.borrow("b", job, seconds=0.2), 5) is made["b"]
+    with pytest.raises(ControlError, match="no port 'c' that is polled; there are a, b"):
+        await running.borrow("c", job)
+    await running.stop_all()
+    with pytest.raises(ControlError, match="there are none"):
+        await running.borrow("a", job)
+
+
+def test_an_earlier_deadline_makes_another_port(tmp_path: Path) -> None:
+    old = _plan(tmp_path / "old", {"a": 1001})
+    sooner = replace(old, blocks=tuple(replace(block, deadline_ms=5000) for block in old.blocks))
+    assert unchanged_ports(old, sooner) == {}

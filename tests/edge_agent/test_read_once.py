@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.quality import GOOD, ILLEGAL_ADDRESS, NO_REPLY, NOT_ASKED, OVER_RANGE, PORT_CLOSED
-from drivers.port import ReadRequest, ReadResult
+from drivers.plan import TriggerStep
+from drivers.port import ReadRequest, ReadResult, WriteRequest, WriteResult
 from edge_agent.compile import compile_site
 from edge_agent.plan import Plan, PointPlan, PortPlan
 from edge_agent.read_once import read_once
@@ -66,6 +67,7 @@ class FakePort:
         self.detail = detail
         self.holes = holes
         self.asked: list[ReadRequest] = []
+        self.written: list[tuple[int, WriteRequest]] = []
         self.is_open = False
         self._now_us = 1_000_000
 
@@ -85,6 +87,12 @@ class FakePort:
         words = (0,) * request.count if code == GOOD else None
         detail = "" if code == GOOD else self.detail
         return ReadResult(words=words, code=code, requested_us=start, replied_us=self._now_us, detail=detail)
+
+    async def write(self, request: WriteRequest) -> WriteResult:
+        assert self.is_open
+        self.written.append((len(self.asked), request))
+        code = self.codes.get(request.unit_id, GOOD)
+        return WriteResult(code=code, requested_us=self._now_us, replied_us=self._now_us, detail=self.detail)
 
 
 def _ports(
@@ -202,3 +210,17 @@ def test_files_are_left_alone(tmp_path: Path) -> None:
     path = write_site(tmp_path, GATEWAY + PORTS + MOTION)
     compile_site(path)
     assert [item.name for item in tmp_path.iterdir()] == ["site.toml"]
+
+
+@pytest.mark.parametrize("code", [GOOD, NO_REPLY])
+async def test_a_device_that_measures_on_command_is_told_to_before_it_is_read(plan: Plan, code: int) -> None:
+    trigger = TriggerStep(function=6, address=8, values=(1,), wait_ms=0, answered=True)
+    place = next(n for n, block in enumerate(plan.blocks) if plan.devices[block.device].id == "main")
+    blocks = list(plan.blocks)
+    blocks[place] = replace(blocks[place], read=replace(blocks[place].read, trigger=trigger))
+    made, make = _ports({81: code})
+    ticks = await read_once(replace(plan, blocks=tuple(blocks)), make)  # type: ignore[arg-type]
+    ((before, write),) = made["bus-1"].written
+    assert (write.unit_id, write.address, write.answered_by) == (81, 8, (81,))
+    assert [request.unit_id for request in made["bus-1"].asked[before:]][:1] == ([81] if code == GOOD else [])
+    assert (NO_REPLY in (ticks[place][3] or ())) == (code == NO_REPLY)

@@ -13,6 +13,7 @@ from edge_agent.judge import Judge
 from edge_agent.keeper import Content
 from edge_agent.plan import Plan
 from edge_agent.sealer import Sealer, parted, seal_interval_s
+from tests.contracts.examples import WAVEFORM
 from tests.edge_agent.chains import alarm_event
 from tests.edge_agent.running_agent import site
 from tests.edge_agent.site_files import write_site
@@ -114,3 +115,25 @@ async def test_a_new_store_gets_catalogue_and_alarm_state_again(tmp_path: Path) 
     assert len(keeper.catalogues) == 2
     assert sealer._judge.is_changed
     assert any(note.text == "gone" for content in keeper.sealed for note in content.notes)
+
+
+async def test_waveforms_travel_one_in_a_batch_and_the_newest_stay(tmp_path: Path) -> None:
+    keeper = Keeper(100)
+    sealer = _sealer(_plan(tmp_path), keeper)
+    waves = [replace(WAVEFORM, begin_us=number) for number in range(18)]
+    sealer.take_waveforms(waves)
+    sealer.seal_data()
+    assert [content.waveforms for content in keeper.sealed] == [(wave,) for wave in waves[2:]]
+    notes = [note.text for content in keeper.sealed for note in content.notes]
+    assert [text.startswith("one of pier-3 could not be kept") for text in notes] == [True, True]
+
+
+def test_a_waveform_is_parted_from_what_travels_with_it() -> None:
+    content = Content(sealed_us=5, blocks=[b"raw"], readings=3, notes=NOTES, waveforms=(WAVEFORM,))
+    parts = parted(content)
+    assert [(part.readings, len(part.notes), len(part.waveforms)) for part in parts] == [
+        (3, 0, 0),
+        (0, 2, 0),
+        (0, 0, 1),
+    ]
+    assert parted(Content(sealed_us=5, waveforms=(WAVEFORM,))) == []

@@ -16,9 +16,10 @@ from contracts.batch import Lane, LossRecord
 from contracts.envelope import Type, open_envelope
 from contracts.keys import Verifier
 from edge_agent.errors import SpoolError
+from edge_agent.put_aside import kept_aside, put_aside
 from edge_agent.seal import Sealed
 from edge_agent.spool import Candidate, Commit, EpochRow, Spool, batch_id, split_id
-from edge_agent.spool_thread import SpoolThread, connect_file, put_aside
+from edge_agent.spool_thread import SpoolThread, connect_file
 from tests.edge_agent.chains import SIGNER, Clock, new_chain, seal_data
 
 
@@ -147,7 +148,10 @@ async def test_a_damaged_file_is_put_aside_and_service_goes_on(tmp_path: Path) -
     opened = await thread.open()
     assert opened.put_aside is not None
     assert opened.epochs == ()
-    assert (tmp_path / "spool.db.damaged-1").read_bytes().startswith(b"this was a spool")
+    (aside,) = kept_aside(path)
+    assert aside.path.read_bytes().startswith(b"this was a spool")
+    assert opened.put_aside == f"the spool was damaged and is kept as {aside.path.name}"
+    assert thread.aside == (aside,)
     await thread.close()
 
 

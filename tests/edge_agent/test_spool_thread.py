@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,8 +14,9 @@ import pytest
 from contracts.batch import Lane
 from edge_agent.ballast import Ballast
 from edge_agent.errors import SpoolError
+from edge_agent.put_aside import kept_aside
 from edge_agent.spool import Commit, EpochRow, Spool
-from edge_agent.spool_thread import SpoolThread
+from edge_agent.spool_thread import SpoolThread, connect_file
 
 ROW = EpochRow(
     no=1, epoch=b"epoch--1", reason="first", boot_id=b"b" * 16, boot_counter=1, started_us=0, started_uptime_s=0
@@ -36,7 +39,9 @@ def _epochs(spool: Spool) -> int:
 async def test_a_removed_file_is_noticed_with_the_next_call_and_told_once(thread: SpoolThread) -> None:
     thread.path.unlink()
     assert await thread.run(_epochs) == 0
-    assert thread.take_replaced() == "the spool was removed while the agent ran"
+    (aside,) = kept_aside(thread.path)
+    said = f"the spool was removed while the agent ran; its log is kept as {aside.path.name}-wal"
+    assert thread.take_replaced() == said
     assert thread.take_replaced() is None
     assert thread.path.exists()
 
@@ -64,12 +69,19 @@ async def test_a_file_that_sqlite_calls_damaged_again_and_again_is_put_aside(thr
     for _ in range(3):
         with pytest.raises(SpoolError):
             await thread.run(fail)
-    assert thread.take_replaced() == "the spool was damaged and is kept as spool.db.damaged-1"
+    (aside,) = kept_aside(thread.path)
+    assert thread.take_replaced() == f"the spool was damaged and is kept as {aside.path.name}"
     assert await thread.run(_epochs) == 0
-    assert thread.path.with_name("spool.db.damaged-1").exists()
+    assert aside.path.exists()
 
 
-async def test_one_damage_is_not_enough(thread: SpoolThread) -> None:
+async def test_three_damages_are_enough_where_they_lie_close_together(tmp_path: Path) -> None:
+    """What succeeded between them once made them forgotten: history behind a damaged page waited for ever."""
+    now = 0.0
+    thread = SpoolThread(tmp_path / "spool.db", quota_bytes=1 << 30, reserve_bytes=0, seconds=lambda: now)
+    await thread.open()
+    await thread.run(lambda spool: spool.commit(Commit(epoch_no=1, epochs=(ROW,))))
+
     def fail(spool: Spool) -> None:
         spool.close()
         raise SpoolError("damaged") from apsw.CorruptError("malformed")
@@ -78,7 +90,26 @@ async def test_one_damage_is_not_enough(thread: SpoolThread) -> None:
         with pytest.raises(SpoolError):
             await thread.run(fail)
         assert await thread.run(_epochs) == 1
+        now += 31
     assert thread.take_replaced() is None
+    for _ in range(2):
+        with pytest.raises(SpoolError):
+            await thread.run(fail)
+    assert await thread.run(_epochs) == 0
+    assert thread.take_replaced() is not None
+    await thread.close()
+
+
+async def test_a_log_that_is_removed_while_the_agent_runs_costs_nothing(thread: SpoolThread) -> None:
+    thread.path.with_name("spool.db-wal").unlink()
+    await thread.run(lambda spool: spool.commit(Commit(epoch_no=1, state={"uptime_s": b"8"})))
+    assert (await thread.run(Spool.inventory)).state["uptime_s"] == b"8"
+    assert thread.path.with_name("spool.db-wal").exists()
+    for name in ("copy.db", "copy.db-wal"):
+        shutil.copy(thread.path.with_name(name.replace("copy", "spool")), thread.path.with_name(name))
+    again = Spool(connect_file(thread.path.with_name("copy.db")), quota_bytes=1, reserve_bytes=0)
+    assert again.open().state["uptime_s"] == b"8"
+    again.close()
 
 
 async def test_rubbish_in_an_open_file_is_put_aside_when_the_file_is_opened_again(thread: SpoolThread) -> None:
@@ -146,3 +177,49 @@ async def test_the_heads_of_a_large_spool_are_found_without_reading_it(thread: S
 
     assert await thread.run(steps) < 1000
     assert (await thread.run(Spool.inventory)).lanes[1, Lane.DATA].head.seq == 20000
+
+
+async def test_what_somebody_else_writes_to_the_file_is_noticed_with_the_next_call(thread: SpoolThread) -> None:
+    assert thread.doubts == 0
+    await thread.run(Spool.checkpoint)
+    await thread.run(_epochs)
+    assert thread.doubts == 0, "its own writing is none"
+    os.utime(thread.path, ns=(1, 1))
+    assert await thread.run(_epochs) == 1
+    assert thread.doubts == 1
+    assert await thread.run(_epochs) == 1
+    assert thread.doubts == 1
+    os.truncate(thread.path, 3 * 1024)
+    with contextlib.suppress(SpoolError):
+        await thread.run(_epochs)
+    await thread.run(_epochs)
+    assert thread.doubts == 2
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TABLE batch",
+        "ALTER TABLE gone RENAME COLUMN digest TO other",
+        "INSERT INTO delivered VALUES (1, 7, 1, 1)",
+        "INSERT INTO batch VALUES ((1<<34)+1, x'00', 1, 0, 0, 5, x'00')",
+    ],
+)
+async def test_tables_that_no_version_of_this_program_wrote_are_put_aside(
+    thread: SpoolThread, tmp_path: Path, statement: str
+) -> None:
+    await thread.run(Spool.checkpoint)
+    path = tmp_path / "other" / "spool.db"
+    path.parent.mkdir()
+    for name in ("spool.db", "spool.db-wal"):
+        shutil.copy(tmp_path / name, path.with_name(name))
+    db = apsw.Connection(str(path))
+    db.execute(statement)
+    db.close()
+    other = SpoolThread(path, quota_bytes=1 << 30, reserve_bytes=0)
+    opened = await other.open()
+    assert opened.epochs == ()
+    assert opened.put_aside is not None
+    assert len(kept_aside(path)) == 1
+    assert await other.run(_epochs) == 0
+    await other.close()

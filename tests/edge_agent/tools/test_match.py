@@ -42,6 +42,7 @@ def surely(words: tuple[int, ...]) -> Surely:
         ((0, 3, 1234), Surely.LIKELY),  # MPa: a code that the profile knows, though the default is kPa
         ((77, 3, 1234), Surely.UNKNOWN),  # no such unit
         ((1, 9, 1234), Surely.UNKNOWN),  # no such number of decimals
+        ((0, 20077, 5), Surely.UNKNOWN),  # MPa, no such decimals: the registers of a gas head
         ((0, 0, 0), Surely.POSSIBLE),  # all zero proves little
     ],
 )
