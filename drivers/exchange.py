@@ -305,7 +305,10 @@ class Exchange:
                 verdict = Refused(code=quality.BAD_FRAME, detail=detail, answered=False)
                 break
             if new:
-                self._sleep_until(min(now + int(verdict.missing * self._char_us), deadline_us))
+                # behind more than any answer is long, look again only when the noise has grown by a part:
+                # every look searches all of it
+                more = verdict.missing + max(0, len(raw) - 2 * MAX_FRAME) // 8
+                self._sleep_until(min(now + int(more * self._char_us), deadline_us))
             else:
                 self._wire.wait((deadline_us - now) / 1e6)
         return buffer, self._note_echo(frame, stripped, verdict)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
@@ -630,10 +631,22 @@ def test_a_port_that_is_gone_tells_a_tool() -> None:
     assert (result.code, result.detail, result.heard) == (quality.PORT_CLOSED, "unplugged", ())
 
 
+@dataclass
+class LineThatCounts(VirtualLine):
+    """Counts how often the exchange looks at what came."""
+
+    looks: int = 0
+
+    def read(self) -> bytes:
+        self.looks += 1
+        return super().read()
+
+
 @pytest.mark.parametrize("babble", [b"\0", b"\x09\x03\xff"])
 def test_a_line_that_babbles_is_not_searched_on_and_on(babble: bytes) -> None:
-    line = VirtualLine(SETTINGS, lambda request: (0.001, babble * 20_000))
+    line = LineThatCounts(SETTINGS, lambda request: (0.001, babble * (20_000 // len(babble))))
     result = line.exchange().ask(read(timeout_s=60.0))
+    assert line.looks < 200  # each look searches all that came
     assert result.code == quality.BAD_FRAME
     assert "no answer among them" in result.detail
     assert result.replied_us - result.requested_us < 6_000_000
