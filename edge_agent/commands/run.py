@@ -19,5 +19,7 @@ def run(options: argparse.Namespace, words: Words) -> int:
         level=options.log_level.upper(), stream=sys.stderr, format=f"{stamp}%(levelname)s %(name)s: %(message)s"
     )
     from edge_agent.app import run as run_agent
+    from edge_agent.heap import use_one_heap
 
+    use_one_heap()
     return run_agent(config_path(options))
