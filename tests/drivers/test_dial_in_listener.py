@@ -37,7 +37,7 @@ class Dtu:
         )
 
     async def arrival(self) -> None:
-        await asyncio.wait_for(self.arrived.wait(), 2.0)
+        await asyncio.wait_for(self.arrived.wait(), 10)
         self.arrived.clear()
 
 
@@ -72,7 +72,7 @@ async def dial(listener: DialInListener, *packets: bytes) -> tuple[asyncio.Strea
 
 
 async def is_refused(reader: asyncio.StreamReader) -> bool:
-    return await asyncio.wait_for(reader.read(1), 2.0) == b""
+    return await asyncio.wait_for(reader.read(1), 10) == b""
 
 
 async def test_each_dtu_gets_its_own_connection() -> None:

@@ -19,7 +19,7 @@ from edge_agent.state_dir import CONTROL
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def until(condition: Callable[[], Any], what: str, within_s: float = 15.0) -> Any:
+def until(condition: Callable[[], Any], what: str, within_s: float = 60.0) -> Any:
     """Waits for something that another process does; returns what the condition gave."""
     end = time.monotonic() + within_s
     while True:

@@ -21,7 +21,7 @@ def broker(require_tool: Callable[[str], str], tmp_path: Path) -> Iterator[Mosqu
     broker.kill()
 
 
-async def until(condition: Callable[[], bool], what: str, within_s: float = 8.0) -> None:
+async def until(condition: Callable[[], bool], what: str, within_s: float = 20.0) -> None:
     end = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < end, f"{what} did not happen within {within_s} s"
@@ -50,16 +50,23 @@ class Talker:
         self.ups += 1
 
 
+async def subscribed(talker: Talker) -> None:
+    """Waits until the broker has taken the subscription: it takes what one client sends in order."""
+    ready = ("t/ready", b"%d" % len(talker.heard))
+    assert talker.link.publish(*ready)
+    await until(lambda: ready in talker.heard, "the subscription")
+
+
 async def test_messages_go_both_ways(broker: Mosquitto) -> None:
     a, b = Talker(broker.port, "a"), Talker(broker.port, "b")
     a.link.start()
     b.link.start()
     await until(lambda: a.link.is_up and b.link.is_up, "both up")
-    await asyncio.sleep(0.1)
+    await subscribed(b)
     for number in range(200):
         assert a.link.publish("t/x", b"%d" % number)
-    await until(lambda: len(b.heard) == 200, "all heard")
-    assert [payload for _, payload in b.heard] == [b"%d" % n for n in range(200)]
+    await until(lambda: len(b.heard) == 201, "all heard")
+    assert [payload for topic, payload in b.heard if topic == "t/x"] == [b"%d" % n for n in range(200)]
     await a.link.stop()
     await b.link.stop()
 
@@ -97,6 +104,7 @@ async def test_the_last_will_is_made_anew_for_every_session(broker: Mosquitto) -
 async def test_a_port_where_nobody_listens_is_tried_quietly_and_for_ever(caplog: pytest.LogCaptureFixture) -> None:
     talker = Talker(free_port(), "a")
     talker.link.start()
+    await until(lambda: "no connection" in caplog.text, "a failed try")
     await asyncio.sleep(1.0)
     assert not talker.link.is_up
     said = [record for record in caplog.records if "no connection" in record.message]
@@ -135,15 +143,15 @@ async def test_a_message_that_nobody_can_take_costs_the_session_and_not_the_link
         b.link.on_message = lambda topic, payload: b.heard.append((topic, payload))
         raise TypeError("a defect")
 
-    b.link.on_message = fail
     a.link.start()
     b.link.start()
     await until(lambda: a.link.is_up and b.link.is_up, "both up")
-    await asyncio.sleep(0.1)
+    await subscribed(b)
+    b.link.on_message = fail
     a.link.publish("t/x", b"one")
     await until(lambda: b.ups == 2, "a new session")
     assert "a defect" in caplog.text
-    await asyncio.sleep(0.1)
+    await subscribed(b)
     a.link.publish("t/x", b"two")
     await until(lambda: ("t/x", b"two") in b.heard, "the next message")
     await a.link.stop()

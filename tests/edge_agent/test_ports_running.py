@@ -94,7 +94,7 @@ async def test_a_poller_that_fails_is_reported_and_started_again(
 async def test_ports_are_stopped_together_and_a_stuck_one_is_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(ports_running, "_STOP_LIMIT_S", 0.05)
+    monkeypatch.setattr(ports_running, "_STOP_LIMIT_S", 0.5)
 
     class Stuck(Port):
         async def read(self, request: ReadRequest) -> ReadResult:
@@ -109,7 +109,7 @@ async def test_ports_are_stopped_together_and_a_stuck_one_is_left_behind(
     await asyncio.sleep(0.15)
     before = asyncio.get_running_loop().time()
     await running.stop_all()
-    assert asyncio.get_running_loop().time() - before < 2
+    assert asyncio.get_running_loop().time() - before < 5
     assert "port a did not end in time" in caplog.text
     assert "port b" not in caplog.text
 

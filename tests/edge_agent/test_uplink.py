@@ -312,7 +312,7 @@ async def test_a_link_that_takes_no_more_is_tried_again(bench: Bench, monkeypatc
     await bench.settle()
     assert bench.batches() == []
     bench.link.is_full = False
-    for _ in range(100):
+    for _ in range(1000):
         await asyncio.sleep(0.01)
         if bench.batches():
             break
@@ -335,7 +335,7 @@ async def test_a_store_that_fails_while_history_is_read_is_tried_again(
     await asyncio.sleep(0.05)
     assert bench.batches() == []
     bench.spool.run = reading  # type: ignore[method-assign]
-    for _ in range(100):
+    for _ in range(1000):
         await asyncio.sleep(0.01)
         if len(bench.batches()) == 3:
             break
@@ -355,7 +355,7 @@ async def test_a_defect_while_sending_does_not_end_sending(
 
     bench.delivery.to_send = fail  # type: ignore[method-assign]
     bench.link.up()
-    for _ in range(100):
+    for _ in range(1000):
         await asyncio.sleep(0.01)
         if bench.batches():
             break

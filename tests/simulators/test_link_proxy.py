@@ -37,7 +37,9 @@ async def connect(proxy: LinkProxy) -> tuple[asyncio.StreamReader, asyncio.Strea
     return await asyncio.open_connection("127.0.0.1", proxy.port)
 
 
-async def echoed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes, wait_s: float = 2.0) -> bytes:
+async def echoed(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, data: bytes, wait_s: float = 10.0
+) -> bytes:
     writer.write(data)
     return await asyncio.wait_for(reader.readexactly(len(data)), wait_s)
 
@@ -55,7 +57,7 @@ async def test_a_cut_closes_and_refuses_and_restoring_brings_it_back(proxy: Link
     port = proxy.port
     await proxy.set(CUT)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-        await asyncio.wait_for(reader.readexactly(1), 2)
+        await asyncio.wait_for(reader.readexactly(1), 10)
     with pytest.raises(ConnectionRefusedError):
         await connect(proxy)
     await proxy.set(UP)
@@ -72,7 +74,7 @@ async def test_a_stalled_link_keeps_its_bytes_until_it_moves_again(proxy: LinkPr
     with pytest.raises(TimeoutError):
         await echoed(reader, writer, b"y", wait_s=0.1)
     await proxy.set(UP)
-    assert await asyncio.wait_for(reader.readexactly(1), 2) == b"y"
+    assert await asyncio.wait_for(reader.readexactly(1), 10) == b"y"
     writer.close()
 
 
@@ -91,7 +93,7 @@ async def test_a_broker_that_is_not_there_closes_the_connection() -> None:
     await proxy.start()
     reader, writer = await connect(proxy)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-        await asyncio.wait_for(reader.readexactly(1), 2)
+        await asyncio.wait_for(reader.readexactly(1), 10)
     assert proxy.counts.refused == 1
     writer.close()
     await proxy.stop()

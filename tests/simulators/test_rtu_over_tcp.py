@@ -100,7 +100,7 @@ async def serving(plant: Plant) -> AsyncIterator[RtuTcpServer]:
 async def ask(server: RtuTcpServer, data: bytes, expect: int) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(data)
-    found = await asyncio.wait_for(reader.readexactly(expect), 2.0)
+    found = await asyncio.wait_for(reader.readexactly(expect), 10)
     writer.close()
     return found
 
@@ -133,18 +133,18 @@ async def test_the_dtu_says_who_it_is_and_dials_again(plant: Plant) -> None:
     server = await asyncio.start_server(lambda *streams: arrived.put_nowait(streams), "127.0.0.1", client.line.port)
     try:
         for _ in range(2):
-            reader, writer = await asyncio.wait_for(arrived.get(), 2.0)
-            assert await asyncio.wait_for(reader.readexactly(7), 2.0) == b"WELL-7\xfe"
+            reader, writer = await asyncio.wait_for(arrived.get(), 10)
+            assert await asyncio.wait_for(reader.readexactly(7), 10) == b"WELL-7\xfe"
             writer.write(REQUEST)
-            heard = await asyncio.wait_for(reader.readuntil(b"\x02\x03\x04"), 2.0)
+            heard = await asyncio.wait_for(reader.readuntil(b"\x02\x03\x04"), 10)
             assert heard.strip(b"\xfe") == b"\x02\x03\x04"
             assert client.is_connected
             writer.close()
         client.hang_up()
-        reader, writer = await asyncio.wait_for(arrived.get(), 2.0)
+        reader, writer = await asyncio.wait_for(arrived.get(), 10)
         await client.stop()
         await client.stop()
-        await asyncio.wait_for(reader.read(), 2.0)
+        await asyncio.wait_for(reader.read(), 10)
         assert reader.at_eof()
         assert not client.is_connected
         writer.close()

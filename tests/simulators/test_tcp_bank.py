@@ -56,7 +56,7 @@ async def test_each_device_has_its_own_address(free_port: Callable[[], int]) -> 
             writer.write(frame[:3])
             await writer.drain()
             writer.write(frame[3:] + frame)
-            data = await asyncio.wait_for(reader.readexactly(98), 2)
+            data = await asyncio.wait_for(reader.readexactly(98), 10)
             assert list(struct.unpack(">20H", data[9:49])) == words_at(number, 20, 0)
             writer.close()
     finally:
@@ -71,6 +71,6 @@ async def test_nonsense_ends_the_connection(frame: bytes, free_port: Callable[[]
     reader, writer = await asyncio.open_connection(device_host(0), port)
     writer.write(frame)
     with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-        await asyncio.wait_for(reader.readexactly(1), 2)
+        await asyncio.wait_for(reader.readexactly(1), 10)
     writer.close()
     await bank.stop()

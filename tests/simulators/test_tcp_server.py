@@ -34,7 +34,7 @@ def frame(transaction: int, unit_id: int, pdu: bytes) -> bytes:
     return struct.pack(">HHHB", transaction, 0, len(pdu) + 1, unit_id) + pdu
 
 
-async def ask(server: TcpServer, data: bytes, size: int, timeout_s: float = 2.0) -> bytes:
+async def ask(server: TcpServer, data: bytes, size: int, timeout_s: float = 10.0) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     try:
         writer.write(data)
@@ -57,7 +57,7 @@ async def test_requests_that_come_in_pieces_and_together(server: TcpServer) -> N
     await writer.drain()
     await asyncio.sleep(0)
     writer.write(whole[5:])
-    got = await asyncio.wait_for(reader.readexactly(26), 2)
+    got = await asyncio.wait_for(reader.readexactly(26), 10)
     assert got == frame(1, 1, GAS_50) + frame(2, 1, GAS_50)
     writer.close()
 
@@ -70,8 +70,8 @@ async def test_a_late_reply_does_not_hold_back_the_next_one(server: TcpServer) -
     server._world.set_fault("well", "late", delay_s=0.15)
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(frame(1, 1, READ_GAS) + frame(2, 2, bytes.fromhex("03 00 05 00 01")))
-    first = await asyncio.wait_for(reader.readexactly(11), 2)
-    second = await asyncio.wait_for(reader.readexactly(13), 2)
+    first = await asyncio.wait_for(reader.readexactly(11), 10)
+    second = await asyncio.wait_for(reader.readexactly(13), 10)
     assert (first[:2], second[:2]) == (b"\0\x02", b"\0\x01")
     writer.close()
 

@@ -50,7 +50,7 @@ longest_silence_s = 5.0
 """
 
 
-def until(condition: Callable[[], Any], what: str, within_s: float = 15.0, every_s: float = 0.05) -> Any:
+def until(condition: Callable[[], Any], what: str, within_s: float = 60.0, every_s: float = 0.05) -> Any:
     """Waits until ``condition`` gives something true, and returns it."""
     end = time.monotonic() + within_s
     while True:
@@ -111,7 +111,7 @@ class Process:
         if process.poll() is None:
             os.killpg(process.pid, how)
         try:
-            return process.wait(15)
+            return process.wait(30)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -252,7 +252,7 @@ class Rig:
             status = json.loads(self.command("edge_agent.cli", "status", "--config", str(self.site), "--json"))
             return int(status["backlog_data_batches"]) + int(status["backlog_alarm_batches"]) <= 1
 
-        until(is_empty, "receipts for everything", 30.0, 0.2)
+        until(is_empty, "receipts for everything", 90.0, 0.2)
 
     def verify(self) -> str:
         """Runs ``collector verify`` on the stopped collector's data; it must pass."""

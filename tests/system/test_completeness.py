@@ -27,7 +27,7 @@ def test_every_tick_of_a_troubled_minute_has_its_cause(tmp_path: Path) -> None:
         time.sleep(4)
         rig.simulate("link", "restore")
         rig.agent.start()
-        until(lambda: rig.backlog_epochs() <= 1, "receipts for the epoch before", 30.0, 0.3)
+        until(lambda: rig.backlog_epochs() <= 1, "receipts for the epoch before", 90.0, 0.3)
         time.sleep(3)
         rig.wait_until_receipted()
         rig.agent.stop()

@@ -73,14 +73,14 @@ def test_random_kills_lose_nothing_that_was_sealed(tmp_path: Path, seed: int) ->
                 rig.agent.start()
             if victim == "link":
                 rig.simulate("link", "restore")
-        until(rig.is_healthy, "the collector's page", 30.0)
-        until(lambda: rig.page_value() is not None, "a value on the page", 30.0)
+        until(rig.is_healthy, "the collector's page", 90.0)
+        until(lambda: rig.page_value() is not None, "a value on the page", 90.0)
         # What was sealed last waits in the spool: one more start delivers every epoch before it.
         rig.agent.stop()
         rig.agent.start()
-        until(lambda: rig.backlog_epochs() <= 1, "receipts for every earlier epoch", 30.0, 0.3)
+        until(lambda: rig.backlog_epochs() <= 1, "receipts for every earlier epoch", 90.0, 0.3)
         rig.agent.stop()
-        until(lambda: all(not chain["missing"] for chain in rig.api("chains")), "chains without holes", 30.0)
+        until(lambda: all(not chain["missing"] for chain in rig.api("chains")), "chains without holes", 90.0)
         rig.collector.stop()
         sealed, held = spooled(rig), evidence(rig)
         assert len(sealed) > 10

@@ -161,7 +161,7 @@ def test_a_real_gateway_salvages_and_a_real_collector_verifies(tmp_path: Path) -
         rig.start()
         rig.wait_until_receipted()
         rig.simulate("link", "cut")
-        until(lambda: _status(rig)["backlog_data_batches"] > 8, "batches that wait", 30.0)
+        until(lambda: _status(rig)["backlog_data_batches"] > 8, "batches that wait", 90.0)
         rig.agent.kill()
         # Damage away from the newest batch shows only in the full check.
         without_log(spool)
@@ -170,7 +170,7 @@ def test_a_real_gateway_salvages_and_a_real_collector_verifies(tmp_path: Path) -
             data[number * PAGE_BYTES : (number + 1) * PAGE_BYTES] = bytes(PAGE_BYTES)
         spool.write_bytes(data)
         rig.agent.start()
-        until(lambda: _status(rig).get("spool_damaged_files"), "the damaged file put aside", 30.0)
+        until(lambda: _status(rig).get("spool_damaged_files"), "the damaged file put aside", 90.0)
         rig.simulate("link", "restore")
         (aside,) = (item.path for item in kept_aside(spool))
         said = json.loads(
@@ -181,9 +181,9 @@ def test_a_real_gateway_salvages_and_a_real_collector_verifies(tmp_path: Path) -
             rig.command("edge_agent.cli", "spool", "salvage", str(aside), "--config", str(rig.site), "--json")
         )
         assert again["new_batches"] == 0
-        until(rig.is_connected, "the link", 30.0, 0.3)
+        until(rig.is_connected, "the link", 90.0, 0.3)
         rig.wait_until_receipted()
-        until(lambda: _recovered(rig) == said["recovered_batches"], "every recovered batch", 30.0, 0.3)
+        until(lambda: _recovered(rig) == said["recovered_batches"], "every recovered batch", 90.0, 0.3)
         rig.agent.stop()
         rig.collector.stop()
         rig.verify()

@@ -87,7 +87,7 @@ async def running(
         poller.stop()
         poller.stop()
         await time.advance(5)
-        await asyncio.wait_for(task, 1)
+        await asyncio.wait_for(task, 10)
         assert not port.is_open
 
 
@@ -495,7 +495,7 @@ async def test_several_turns_at_once_and_never_two_with_one_device() -> None:
     await time.advance(10.5)
     poller.stop()
     await time.advance(2)
-    await asyncio.wait_for(task, 1)
+    await asyncio.wait_for(task, 10)
     assert max(most) == 3
     # Ten reads of 0.4 s, three at a time: a round takes 1.6 s instead of 4 s.
     first_round = [replied for number, replied in rows][:10]
@@ -643,7 +643,7 @@ async def test_a_stopped_port_ends_jobs_in_words() -> None:
         await bench.time.advance(0.1)
         for task in (first, second):
             with pytest.raises(ControlError, match="stopped"):
-                await asyncio.wait_for(task, 1)
+                await asyncio.wait_for(task, 10)
         with pytest.raises(ControlError, match="is not polled now"):
             await bench.poller.borrow(lambda port: asyncio.sleep(0))
 
