@@ -153,7 +153,7 @@ def _sources(bench: Bench) -> int:
     return len(rows)
 
 
-@pytest.mark.slow
+@pytest.mark.ci
 def test_a_real_gateway_salvages_and_a_real_collector_verifies(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     spool = tmp_path / "gateway" / "spool.db"
