@@ -38,7 +38,8 @@ from edge_agent.judge import Judge, ResetResult
 from edge_agent.keeper import Keeper
 from edge_agent.mqtt_link import MqttLink
 from edge_agent.open_store import Learnt, learn, learn_late
-from edge_agent.plan import Plan, catalogue
+from edge_agent.plan import Plan
+from edge_agent.plan_catalogue import catalogue
 from edge_agent.plan_file import load_or_compile, load_plan, state_dir_of
 from edge_agent.ports_running import RunningPorts, unchanged_ports
 from edge_agent.readings import Tick

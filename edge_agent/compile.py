@@ -31,7 +31,8 @@ from edge_agent.bus.request_time import LineNeed, line_share
 from edge_agent.config import Device, DtuPort, Port, RtuTcpPort, SerialPort, Site, TcpPort, device_key, read_site
 from edge_agent.data_files import rules_dir
 from edge_agent.errors import ConfigError, EdgeError, StateDirError
-from edge_agent.plan import DevicePlan, Plan, PortPlan, catalogue
+from edge_agent.plan import DevicePlan, Plan, PortPlan
+from edge_agent.plan_catalogue import catalogue
 from edge_agent.plan_file import state_dir_of, sum_of
 from edge_agent.replacements import FILE as REPLACEMENTS
 from edge_agent.replacements import Replacement, read_replacements, serial_now

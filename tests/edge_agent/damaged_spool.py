@@ -15,7 +15,7 @@ from contracts.columns import encode_block
 from contracts.envelope import Type, seal
 from contracts.keys import Verifier
 from edge_agent.compile import compile_site
-from edge_agent.plan import catalogue
+from edge_agent.plan_catalogue import catalogue
 from edge_agent.seal import Sealed
 from edge_agent.spool import Commit, EpochRow, Spool
 from edge_agent.spool_open import PAGE_BYTES

@@ -8,7 +8,8 @@ import pytest
 
 from contracts.catalogue import Catalogue
 from edge_agent.compile import compile_site
-from edge_agent.plan import Plan, catalogue
+from edge_agent.plan import Plan
+from edge_agent.plan_catalogue import catalogue
 from edge_agent.readings import describe
 from tests.edge_agent.site_files import SITE, write_site
 

@@ -14,7 +14,8 @@ from contracts.catalogue import Catalogue
 from edge_agent import __version__
 from edge_agent.compile import compile_site
 from edge_agent.errors import PlanError
-from edge_agent.plan import MAGIC, Plan, catalogue, inputs_of
+from edge_agent.plan import MAGIC, Plan, inputs_of
+from edge_agent.plan_catalogue import catalogue
 from tests.edge_agent.site_files import write_site
 
 GATEWAY_ID = "g-abcdefghijkl"

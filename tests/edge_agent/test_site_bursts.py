@@ -10,7 +10,8 @@ import pytest
 
 from edge_agent.compile import compile_site
 from edge_agent.errors import ConfigError
-from edge_agent.plan import Plan, catalogue
+from edge_agent.plan import Plan
+from edge_agent.plan_catalogue import catalogue
 from tests.edge_agent.site_files import GATEWAY, PORTS, write_site
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from contracts.keys import Signer, Verifier
 from contracts.quality import NO_REPLY
 from edge_agent.compile import compile_site
 from edge_agent.errors import SpoolError
-from edge_agent.plan import catalogue
+from edge_agent.plan_catalogue import catalogue
 from edge_agent.seal import Sealed
 from edge_agent.spool import Commit, EpochRow, Spool, batch_id
 from edge_agent.spool_file import LaneVerdict, open_spool
