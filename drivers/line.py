@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 from contracts import quality
 from drivers.exchange import Exchange, LineCounters
 from drivers.port import RawRequest, RawResult, ReadRequest, ReadResult, WriteRequest, WriteResult, monotonic_us
-from drivers.rs485 import NOT_OPEN, ElectronicsReport
+from drivers.rs485 import NOT_OPEN, ElectronicsReport, Unavailable
 from drivers.serial_wire import LineSettings, SerialWire, Wire
 
 _LOG = logging.getLogger(__name__)
@@ -193,4 +193,6 @@ class SerialLine:
         now = self._clock_us()
         if self._serial is not None and (self._reported_us is None or now - self._reported_us >= _REPORT_US):
             self._reported_us = now
-            self._report = self._serial.electronics()
+            before, self._report = self._report.rs485, self._serial.electronics()
+            if isinstance(self._report.rs485, Unavailable) and before != self._report.rs485:
+                _LOG.error("%s: RS-485 direction by the kernel is %s", self._settings.path, self._report.rs485)

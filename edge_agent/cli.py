@@ -140,6 +140,9 @@ def _add_tools(made: dict[str, argparse.ArgumentParser]) -> None:
     made["scan"].add_argument("port", metavar="PORT", nargs="?", help="id in the site file or a serial device")
     made["scan"].add_argument("--bauds", type=_bauds, metavar="N,N", help="baud rates to try, likeliest first")
     made["scan"].add_argument("--slow", action="store_true", help="give the silent ones 1.1 s each instead of 0.3 s")
+    made["scan"].add_argument(
+        "--all-settings", action="store_true", help="try every baud rate and parity although somebody answers with one"
+    )
     made["scan"].add_argument("--resume", action="store_true", help="go on with the scan that was stopped")
     made["doctor"].add_argument("port", metavar="PORT", help="id in the site file or a serial device")
     made["doctor"].add_argument("--unit", type=_number(int, 1, 255), metavar="N", help="unit that should be there")

@@ -219,6 +219,7 @@ def _port(port: Port, folder: Path) -> PortPlan:
             parity=_PARITY[port.parity],
             stop_bits=port.stop_bits,
             listen_only=port.listen_only,
+            rs485=port.switching,
         )
     # What parity the line behind it has is not known here: the longest character counts.
     far = PortPlan(

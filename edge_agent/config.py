@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from drivers.dial_in import KINDS, Packet, PacketForm
 from drivers.errors import DriverError
+from drivers.rs485 import Rs485Settings
 from edge_agent.errors import ConfigError
 
 MAX_BYTES = 4 * 1024 * 1024
@@ -174,6 +175,25 @@ class DtuPort(_Table):
         return str(ip_address(host.removeprefix("[").removesuffix("]"))), int(number)
 
 
+class KernelRs485(_Table):
+    """How the kernel's driver switches the transceiver by RTS; only where the driver can and the wiring needs it."""
+
+    rts_on_send: Annotated[bool, Field(description="level of RTS while sending")] = True
+    rts_after_send: Annotated[bool, Field(description="level of RTS afterwards")] = False
+    delay_before_ms: Annotated[int, Field(ge=0, le=100, description="between RTS and the first bit")] = 0
+    delay_after_ms: Annotated[int, Field(ge=0, le=100, description="between the last bit and RTS")] = 0
+    rx_during_tx: Annotated[bool, Field(description="hears itself; the echo is taken away")] = False
+    terminate: Annotated[bool, Field(description="terminating resistor on, where the board has one")] = False
+
+    @model_validator(mode="after")
+    def _levels_differ(self) -> KernelRs485:
+        if self.rts_on_send == self.rts_after_send:
+            raise ValueError(
+                "rts_on_send and rts_after_send are equal, so the transceiver is never switched; one of each is right"
+            )
+        return self
+
+
 class SerialPort(_Table):
     """A serial line; each character has 8 data bits."""
 
@@ -186,6 +206,21 @@ class SerialPort(_Table):
     listen_only: Annotated[
         bool, Field(description="another controller owns this bus: nothing is sent, what it reads is read along")
     ] = False
+    rs485: Annotated[
+        KernelRs485 | None,
+        Field(description="direction switched by the kernel, not by the adapter itself; {} for the usual levels"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _sends(self) -> SerialPort:
+        if self.listen_only and self.rs485 is not None:
+            raise ValueError("rs485 switches a port that sends, and listen_only never sends; leave one of them out")
+        return self
+
+    @property
+    def switching(self) -> Rs485Settings | None:
+        """``rs485`` as the drivers take it."""
+        return None if self.rs485 is None else Rs485Settings(**self.rs485.model_dump())
 
 
 Port = Annotated[TcpPort | RtuTcpPort | DtuPort | SerialPort, Field(discriminator="kind")]
@@ -322,7 +357,7 @@ def device_key(index: int, id: str) -> str:
 
 def _problem(file: str, item: Any, data: Mapping[str, Any]) -> str:
     loc: Sequence[int | str] = item["loc"]
-    key = _path(loc, data)
+    key = _path(loc, data, is_missing=item["type"] == "missing")
     kind, value, context = item["type"], item["input"], item.get("ctx", {})
     message = str(item["msg"])
     if kind == "missing":
@@ -349,7 +384,7 @@ def _shown_kinds() -> str:
     return f"{', '.join(most)} or {last}"
 
 
-def _path(loc: Sequence[int | str], data: Mapping[str, Any]) -> str:
+def _path(loc: Sequence[int | str], data: Mapping[str, Any], *, is_missing: bool) -> str:
     """The dotted path of a problem; a list's elements are named by their id where they have one."""
     path = ""
     here: Any = data
@@ -361,7 +396,7 @@ def _path(loc: Sequence[int | str], data: Mapping[str, Any]) -> str:
             continue
         is_table = isinstance(here, dict)
         # A word that is no key of the file is pydantic's for a branch of a union, unless it is a missing key.
-        if not is_table or (part not in here and index < len(loc) - 1):
+        if not is_table or (part not in here and not (is_missing and index == len(loc) - 1)):
             continue
         path += f".{part}" if path else part
         here = here.get(part, {}) if isinstance(here, dict) else {}

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from sys import intern
@@ -31,6 +31,7 @@ from contracts.fields import U32, Fields, pack
 from drivers.dial_in import KINDS, Packet
 from drivers.errors import DriverError
 from drivers.plan import BlockRead, IdentityRead
+from drivers.rs485 import Rs485Settings
 from edge_agent.errors import PlanError
 from edge_agent.vibration.records import BurstPlan, FeatureBlock
 from rules.errors import RulesError
@@ -39,7 +40,7 @@ from rules.point_state import PointRules
 _library: Any = msgpack  # ships no types for packb and unpackb
 
 #: changes with the meaning of any field below; a plan of another format is compiled anew
-FORMAT = 2
+FORMAT = 3
 MAGIC = b"qianshao-plan\n"
 #: no plan is larger (bytes)
 MAX_PLAN = 64 * 1024 * 1024
@@ -85,6 +86,8 @@ class PortPlan:
     registration_timeout_s: float = 0.0
     #: ``serial``: another controller owns the bus; nothing is ever sent
     listen_only: bool = False
+    #: ``serial``: the kernel switches the direction; None: the adapter does by itself
+    rs485: Rs485Settings | None = None
 
     @property
     def is_line(self) -> bool:
@@ -100,11 +103,14 @@ class PortPlan:
         line = [self.id, self.kind, self.host, self.port, self.device, self.baud, self.parity, self.stop_bits]
         network = [self.in_flight, self.gateway_timeout_s, self.gap_ms, self.network_delay_s]
         packets = [_packet_to_wire(self.registration), _packet_to_wire(self.heartbeat)]
-        return [*line, *network, *packets, self.registration_timeout_s, self.listen_only]
+        return [
+            *(*line, *network, *packets, self.registration_timeout_s, self.listen_only),
+            None if self.rs485 is None else list(astuple(self.rs485)),
+        ]
 
     @classmethod
     def from_wire(cls, value: Any) -> PortPlan:
-        f = Fields("port", value, 16)
+        f = Fields("port", value, 17)
         return cls(
             id=f.text("id", 64),
             kind=f.choice("kind", _KINDS),
@@ -122,6 +128,7 @@ class PortPlan:
             heartbeat=_packet_from_wire(f.raw()),
             registration_timeout_s=f.number("registration_timeout_s"),
             listen_only=f.boolean("listen_only"),
+            rs485=_switching_from_wire(f.raw()),
         )
 
 
@@ -415,6 +422,20 @@ def _packet_from_wire(value: Any) -> Packet | None:
         return None
     f = Fields("packet", value, 2)
     return Packet(kind=f.choice("kind", _PACKETS), value=f.text("value", 1024))
+
+
+def _switching_from_wire(value: Any) -> Rs485Settings | None:
+    if value is None:
+        return None
+    f = Fields("rs485", value, 6)
+    return Rs485Settings(
+        rts_on_send=f.boolean("rts_on_send"),
+        rts_after_send=f.boolean("rts_after_send"),
+        rx_during_tx=f.boolean("rx_during_tx"),
+        terminate=f.boolean("terminate"),
+        delay_before_ms=f.integer("delay_before_ms", 0, U32),
+        delay_after_ms=f.integer("delay_after_ms", 0, U32),
+    )
 
 
 def _point_to_wire(point: PointPlan, rules: _Shared) -> list[Any]:

@@ -59,7 +59,9 @@ class PortMaker:
         from drivers.line import SerialLine
         from drivers.serial_wire import LineSettings
 
-        settings = LineSettings(path=plan.device, baud=plan.baud, parity=plan.parity, stop_bits=plan.stop_bits)
+        settings = LineSettings(
+            path=plan.device, baud=plan.baud, parity=plan.parity, stop_bits=plan.stop_bits, rs485=plan.rs485
+        )
         return SerialLine(settings)
 
     def health(self) -> list[HealthRecord]:

@@ -101,7 +101,7 @@ def _state(options: argparse.Namespace, words: Words, line: ToolLine, known: Seq
     passes = first_passes(devices, line.settings, skip=line.polled, slow_s=slow_s)
     if not line.is_borrowed:
         passes += further_passes(other_settings(devices, line.settings, options.bauds or ()), devices)
-    return ScanState(passes=passes, slow_s=slow_s)
+    return ScanState(passes=passes, slow_s=slow_s, all_settings=options.all_settings)
 
 
 def _print(scan: Scan, line: ToolLine, options: argparse.Namespace, words: Words) -> None:

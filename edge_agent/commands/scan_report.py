@@ -44,6 +44,8 @@ def print_report(scan: Scan, line: ToolLine, words: Words) -> None:
     for settings, wait_s in scan.state.waited.items():
         silent = silent_count(scan, settings, line)
         print(text(words, "silence", settings=settings, count=silent, wait=f"{wait_s * 1000:.0f}"))
+    if scan.state.left_out:
+        print(text(words, "left out", count=len(scan.state.left_out)))
     by_reason: dict[str, list[str]] = {}
     for settings, because in scan.state.refused:
         by_reason.setdefault(because, []).append(str(settings))
@@ -87,7 +89,9 @@ def stanza_of(scan: Scan, line: ToolLine, settings: Settings, words: Words) -> s
             continue
         one = by_unit.get(seen.unit_id)
         best, equals = _best(one)
-        if best is None:
+        if one is None:
+            comment = text(words, "not asked")
+        elif best is None:
             comment = text(words, "no profile")
         elif len(equals) > 1:
             comment = f"{text(words, f'surely {int(best.surely)}')}: {', '.join(equals[:_MOST_FITS])}"
@@ -122,6 +126,7 @@ def as_plain(scan: Scan, line: ToolLine) -> dict[str, Any]:
         "polled": sorted(line.polled),
         "units": [_plain(seen, by_unit.get(seen.unit_id), shared) for seen in scan.state.found],
         "damaged": [seen.unit_id for seen in scan.state.only_damaged],
+        "left_out": [str(settings) for settings in scan.state.left_out],
         "waited_ms": {str(settings): round(wait_s * 1000) for settings, wait_s in scan.state.waited.items()},
         "stanza": "\n".join(
             stanza_of(scan, line, settings, words)

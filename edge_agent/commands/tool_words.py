@@ -61,6 +61,11 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "unit {unit} answers at {settings}; asking what it is",
         "单元 {unit} 在 {settings} 有应答，正在识别",
     ),
+    "left out": (
+        "{count} other line settings were not tried, because somebody answers with these; --all-settings tries them",
+        "已有设备应答，其余 {count} 种串口参数未尝试；需要时加 --all-settings",
+    ),
+    "not asked": ("was not asked what it is; scan again with --resume", "尚未询问设备型号；请加 --resume 继续扫描"),
     "stopped": ("stopped; go on with the same command and --resume", "已停止；用同一命令加 --resume 继续"),
     "no resume": (
         "there is no stopped scan of {path} to go on with; without --resume it begins anew",

@@ -14,7 +14,7 @@ from typing import Any
 from edge_agent.tools.heard import Answer, Frame, Outcome
 from edge_agent.tools.scan_plan import Kind, Pass, Question, Settings, seconds_of, slow_again
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,10 @@ class ScanState:
     slow_s: float = 0.3
     #: settings that the port does not take, and why; not kept for later
     refused: tuple[tuple[Settings, str], ...] = ()
+    #: whether further settings are tried although somebody answers with these
+    all_settings: bool = False
+    #: settings that were not tried because somebody answers with others
+    left_out: tuple[Settings, ...] = ()
 
     @property
     def now(self) -> Pass | None:
@@ -148,7 +152,12 @@ def _end_pass(state: ScanState, one: Pass) -> ScanState:
         # Somebody speaks with these settings: then the slow ones among its neighbours are looked for as well.
         at = state.pass_no + 1
         passes = (*passes[:at], slow_again(one.settings, state.slow_s), *passes[at:])
-    return replace(state, passes=passes, pass_no=state.pass_no + 1, place=0, waited=waited)
+    left_out = state.left_out
+    if one.kind is Kind.SLOW and state.found and not state.all_settings:
+        # One line has one setting: where somebody speaks, the others are not worth minutes unless asked for.
+        passes, rest = passes[: state.pass_no + 1], passes[state.pass_no + 1 :]
+        left_out = (*left_out, *dict.fromkeys(later.settings for later in rest))
+    return replace(state, passes=passes, pass_no=state.pass_no + 1, place=0, waited=waited, left_out=left_out)
 
 
 # --- kept for --resume --------------------------------------------------------------------
@@ -163,6 +172,7 @@ def to_json(state: ScanState, port: str) -> str:
             "pass_no": state.pass_no,
             "place": state.place,
             "slow_s": state.slow_s,
+            "all_settings": state.all_settings,
             "passes": [
                 [
                     p.kind,
@@ -215,6 +225,7 @@ def from_json(text: str, port: str) -> ScanState | None:
             damaged=tuple((_read_settings(settings), unit_id) for settings, unit_id in data["damaged"]),
             waited={_read_settings(settings): seconds for settings, seconds in data["waited"]},
             slow_s=float(data["slow_s"]),
+            all_settings=bool(data["all_settings"]),
         )
     except (ValueError, KeyError, TypeError):
         return None

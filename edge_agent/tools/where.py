@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from drivers.port import BusPort, RawPort, RawRequest
+from drivers.rs485 import Rs485Settings
 from drivers.serial_wire import LineSettings
 from edge_agent.borrowed_port import BorrowedPort, LentPort, lent_ports
 from edge_agent.commands.place import config_path, state_dir
@@ -143,6 +144,8 @@ class Named:
     #: an own serial port: path, settings
     path: str = ""
     settings: Settings | None = None
+    #: the kernel switches its direction, as the site file says
+    rs485: Rs485Settings | None = None
     #: id in the site file, of a serial port or a TCP device; empty where it is none
     port_id: str = ""
     #: an own TCP device
@@ -196,7 +199,7 @@ def line_of(found: Named, options: argparse.Namespace, make: Make = serial_line)
         return line
     if found.host or found.settings is None:
         raise ToolError(f"{options.port} is a Modbus TCP device; scan and doctor are for serial lines")
-    own = OwnLine(found.path, found.settings, make)
+    own = OwnLine(found.path, found.settings, lambda settings: make(replace(settings, rs485=found.rs485)))
     own.port_id = found.port_id
     return own
 
@@ -211,7 +214,7 @@ def port_of(found: Named) -> BusPort:
     if found.host:
         return make_port(PortPlan(id="tcp", kind="tcp", host=found.host, port=found.tcp_port))
     assert found.settings is not None
-    return serial_line(found.settings.line(found.path))
+    return serial_line(replace(found.settings.line(found.path), rs485=found.rs485))
 
 
 def agent_socket(options: argparse.Namespace) -> Path | None:
@@ -259,7 +262,7 @@ def _in_site_file(options: argparse.Namespace, name: str) -> Named | None:
                 "nothing may be sent there"
             )
         own = Settings(baud=port.baud, parity=_PARITY[port.parity], stop_bits=port.stop_bits)
-        return Named(path=device, settings=_settings(options, own), port_id=port.id)
+        return Named(path=device, settings=_settings(options, own), rs485=port.switching, port_id=port.id)
     return None
 
 

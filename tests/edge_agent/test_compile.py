@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from drivers.rs485 import Rs485Settings
 from edge_agent import config
 from edge_agent.compile import compile_site, main
 from edge_agent.errors import ConfigError
@@ -52,6 +53,9 @@ MISTAKES = [
     ('kind = "tcp"', "", "port[tcp-1].kind", "is missing"),
     ("baud = 9600", "", "port[bus-1].baud", "is missing"),
     ("baud = 9600", 'baud = 9600\nparity = "mark"', "port[bus-1].parity", "'none', 'even' or 'odd'"),
+    ("baud = 9600", "baud = 9600\nrs485 = { rts_after_send = true }", "port[bus-1].rs485", "never switched"),
+    ("baud = 9600", "baud = 9600\nrs485 = { delay_after_ms = 500 }", "port[bus-1].rs485.delay_after_ms", "100"),
+    ("baud = 9600", "baud = 9600\nlisten_only = true\nrs485 = {}", "port[bus-1]", "leave one of them out"),
     ('id = "bus-1"', 'id = "tcp-1"', "port[tcp-1].id", "stands twice"),
     ('id = "bus-1"', 'id = "Bus 1"', "port[Bus 1].id", "small letters"),
     ('id = "main-1"', 'id = "well-1"', "device[well-1].id", "stands twice"),
@@ -177,6 +181,14 @@ def test_a_site_becomes_the_plan_that_it_says(tmp_path: Path) -> None:
     assert [rule.unit for rule in gas.rules.limits] == ["%{LEL}"] * len(gas.rules.limits)
     assert all(len(block.points) == len(block.read.points) for block in plan.blocks)
     assert sorted(number for block in plan.blocks for number in block.points) == list(range(len(plan.points)))
+
+
+def test_direction_by_the_kernel_reaches_the_line_settings_and_outlives_the_plan_file(tmp_path: Path) -> None:
+    text = SITE.replace("baud = 9600", "baud = 9600\nrs485 = { delay_after_ms = 2, rx_during_tx = true }")
+    plan = compile_site(write_site(tmp_path, text)).plan
+    assert plan.ports[1].rs485 == Rs485Settings(delay_after_ms=2, rx_during_tx=True)
+    assert Plan.from_bytes(plan.to_bytes()).ports == plan.ports
+    assert compile_site(write_site(tmp_path, SITE)).plan.ports[1].rs485 is None
 
 
 def test_limits_come_in_the_points_unit(tmp_path: Path) -> None:

@@ -86,14 +86,19 @@ async def test_the_last_address_gets_its_time_too() -> None:
     assert await search(scan_of(healthy(247, delay_s=0.12), passes=2)) == [247]
 
 
-async def test_other_settings_are_tried_and_the_slow_ones_there_are_looked_for() -> None:
-    other = Settings(baud=19200, parity="E")
+@pytest.mark.parametrize("all_settings", [False, True])
+async def test_other_settings_are_tried_until_somebody_answers_and_the_slow_ones_there_are_looked_for(
+    all_settings: bool,
+) -> None:
+    other, last = Settings(baud=19200, parity="E"), Settings(baud=115200)
     slow = together(healthy(9), healthy(30, delay_s=0.2))
-    scan = scan_of(slow, passes=2, others=(Settings(baud=4800), other, Settings(baud=115200)), speaks=other)
+    scan = scan_of(slow, passes=2, others=(Settings(baud=4800), other, last), speaks=other)
+    scan.state = replace(scan.state, all_settings=all_settings)
     assert await search(scan) == [9, 30]
     assert {seen.settings for seen in scan.state.found} == {other}
     assert isinstance(scan.line, OwnSickLine)
-    assert scan.line.asked_settings == [NINE6, Settings(baud=4800), other, Settings(baud=115200)]
+    assert scan.line.asked_settings == [NINE6, Settings(baud=4800), other, *([last] if all_settings else [])]
+    assert scan.state.left_out == (() if all_settings else (last,))
 
 
 async def test_a_line_where_another_client_talks_is_only_listened_to() -> None:
