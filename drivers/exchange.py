@@ -39,6 +39,7 @@ from drivers.late import Key, LateReplies, Sighting
 from drivers.opening import BACK_OFF_S, Opening
 from drivers.port import RawRequest, RawResult, ReadRequest, ReadResult, WriteRequest, WriteResult
 from drivers.serial_wire import LineSettings, Wire
+from drivers.thinking import Thinking
 
 __all__ = ["BACK_OFF_S", "Exchange", "LineCounters"]
 
@@ -92,6 +93,7 @@ class Exchange:
         self._sleep = sleep
         self._opening = Opening(wire, clock_us=clock_us)
         self._late = LateReplies()
+        self._thinking = Thinking()
         self._counts = dict.fromkeys((field.name for field in fields(LineCounters)), 0)
         self._last_activity_us = 0
         #: when the line was last found empty
@@ -282,18 +284,24 @@ class Exchange:
 
     def _collect(self, frame: Asked, earliest_us: int, deadline_us: int) -> tuple[bytes, Reply | Refused]:
         """Reads until the answer is there or waiting ends; returns the bytes without echo, and the outcome."""
+        unit_id, looks = frame.unit_ids[0], 0
         raw, stripped = b"", False
         verdict: Reply | NeedMore | Refused = NeedMore(missing=frame.reply_length)
         buffer = b""
-        self._sleep_until(earliest_us)
+        self._sleep_until(min(earliest_us + self._thinking.of(unit_id), deadline_us))
         while True:
             new = self._read()
             now = self._clock_us()
+            looks += 1
             if new:
                 raw += new
                 buffer, stripped = strip_echo(frame, raw, echoes=self._echoes)
                 verdict = parse_reply(frame, buffer)
             if not isinstance(verdict, NeedMore):
+                if isinstance(verdict, Reply) and looks == 1:
+                    self._thinking.whole_at_first(unit_id)
+                elif isinstance(verdict, Reply):
+                    self._thinking.whole_after(unit_id, now - earliest_us)
                 break
             if not new:
                 self._looked_us = now
