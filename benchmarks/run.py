@@ -55,7 +55,7 @@ PEERS = {f"peers-{baud}": baud for baud in bus.BAUDS}
 #: an alarm point among failing devices, by baud rate
 ALARMS = {f"bus-alarm-{baud}": baud for baud in (9600, 19200)}
 #: programs of their own, run as they are
-BESIDE = ("decode", "judge", "ingest")
+BESIDE = ("decode", "requests", "judge", "ingest")
 
 
 def main(arguments: list[str] | None = None) -> int:
