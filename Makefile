@@ -11,7 +11,7 @@ ROOMS := contracts rules drivers edge_agent collector simulators
 GENERATED_CHECKS := rules.diagram edge_agent.config
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ci check format bench assets lock clean
+.PHONY: help demo test test-ci check format bench soak assets lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ format: $(STAMP) ## let ruff format and fix what it can
 
 bench: $(STAMP) ## figures beside a floor or a peer, on this machine
 	$(BIN)/python benchmarks/run.py
+
+soak: $(STAMP) ## hours of ordinary life with things that go wrong (HOURS=1): memory slope, growth, lateness
+	$(BIN)/python -m benchmarks.soak --hours $(or $(HOURS),1)
 
 # Where there is no npm, it comes from a wheel (requirements-assets.lock).
 assets: $(STAMP) ## fetch the page's JavaScript once (versions and sums in assets.toml)
