@@ -2,7 +2,7 @@
 
 A batch is a header and sections.  The header is self-explaining about place in the chain
 and about time; sections carry columns of samples, alarm events, the statement of active
-alarms, health, loss records, notes and waveforms.  A section whose number is unknown is kept with the
+alarms, health, loss records, notes, waveforms and inhibits.  A section whose number is unknown is kept with the
 signed bytes and skipped, so that a newer gateway can talk to an older collector.
 """
 
@@ -18,6 +18,7 @@ from contracts.catalogue import HASH_BYTES, SEVERITIES, is_point_key
 from contracts.envelope import Type
 from contracts.errors import PayloadError
 from contracts.fields import U32, U63, Fields, pack, unpack
+from contracts.inhibit import MAX_INHIBITS, Inhibit
 from contracts.keys import GATEWAY_ID
 from contracts.quality import WITH_VALUE
 from contracts.units import UNITS
@@ -67,6 +68,7 @@ class Section(IntEnum):
     LOSSES = 5
     NOTES = 6
     WAVEFORMS = 7
+    INHIBITS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -477,6 +479,7 @@ class Batch:
     losses: tuple[LossRecord, ...] = ()
     notes: tuple[Note, ...] = ()
     waveforms: tuple[Waveform, ...] = ()
+    inhibits: tuple[Inhibit, ...] = ()
     #: numbers of sections that this version does not know
     unknown: tuple[int, ...] = field(default=())
 
@@ -498,6 +501,8 @@ def encode_batch(batch: Batch) -> bytes:
         sections.append([int(Section.NOTES), [item.to_wire() for item in batch.notes]])
     if batch.waveforms:
         sections.append([int(Section.WAVEFORMS), [item.to_wire() for item in batch.waveforms]])
+    if batch.inhibits:
+        sections.append([int(Section.INHIBITS), [item.to_wire() for item in batch.inhibits]])
     return pack([batch.header.to_wire(), sections])
 
 
@@ -538,6 +543,7 @@ def decode_batch(body: bytes, type: Type) -> Batch:
     losses = tuple(LossRecord.from_wire(item) for item in listed(Section.LOSSES, 10_000))
     notes = tuple(Note.from_wire(item) for item in listed(Section.NOTES, 10_000))
     waveforms = waveforms_from_wire(listed(Section.WAVEFORMS, MAX_WAVEFORMS))
+    inhibits = tuple(Inhibit.from_wire(item) for item in listed(Section.INHIBITS, MAX_INHIBITS))
     return Batch(
         header=header,
         blocks=blocks,
@@ -547,6 +553,7 @@ def decode_batch(body: bytes, type: Type) -> Batch:
         losses=losses,
         notes=notes,
         waveforms=waveforms,
+        inhibits=inhibits,
         unknown=tuple(sorted(found)),
     )
 

@@ -49,6 +49,7 @@ class Type(StrEnum):
     STATUS = "qianshao.status.v1"
     RECEIPT = "qianshao.receipt.v1"
     TIME = "qianshao.time.v1"
+    COMMAND = "qianshao.command.v1"
     CHECKPOINT = "qianshao.checkpoint.v1"
 
 

@@ -1,4 +1,4 @@
-"""Signed things that are not batches: the gateway's ask and status, the collector's time."""
+"""Signed things that are not batches: the gateway's ask and status, the collector's time and commands."""
 
 from __future__ import annotations
 
@@ -98,6 +98,47 @@ class Time:
             gateway=f.text("gateway", 16, pattern=_is_gateway_id),
             nonce=f.binary("nonce", NONCE_BYTES),
             wall_us=f.integer("wall_us"),
+        )
+
+
+#: the word of a command that asks for live data until ``until_us``
+WATCH = "watch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """The collector asks a gateway for something, until a moment of the gateway's own monotonic clock.
+
+    It states absolutely what is wanted and until when, so that a repetition changes nothing; bound to
+    one boot, it is void in every other.  A gateway takes each serial once, and only greater ones than before.
+    """
+
+    gateway: str
+    #: whose monotonic clock ``until_us`` belongs to
+    boot_id: bytes
+    #: greater with every command of a collector to this gateway
+    serial: int
+    #: monotonic us of the gateway; void from then on
+    until_us: int
+    #: what is wanted: :data:`WATCH`; a gateway lets pass a word that it does not know
+    word: str
+    #: who asked for it, and from where
+    by: str
+
+    def to_body(self) -> bytes:
+        return pack([self.gateway, self.boot_id, self.serial, self.until_us, self.word, self.by])
+
+    @classmethod
+    def from_body(cls, body: bytes) -> Command:
+        """Reads a verified command; raises PayloadError naming the field."""
+        f = Fields("command", unpack(body), 6)
+        return cls(
+            gateway=f.text("gateway", 16, pattern=_is_gateway_id),
+            boot_id=f.binary("boot_id", BOOT_ID_BYTES),
+            serial=f.integer("serial"),
+            until_us=f.integer("until_us"),
+            word=f.text("word", 64),
+            by=f.text("by", 128),
         )
 
 

@@ -24,6 +24,7 @@ class Channel(StrEnum):
     STATUS = "status"
     RECEIPT = "down/receipt"
     TIME = "down/time"
+    COMMAND = "down/command"
 
 
 #: what a payload on a channel must have been signed as
@@ -35,6 +36,7 @@ TYPES: dict[Channel, Type] = {
     Channel.STATUS: Type.STATUS,
     Channel.RECEIPT: Type.RECEIPT,
     Channel.TIME: Type.TIME,
+    Channel.COMMAND: Type.COMMAND,
 }
 
 

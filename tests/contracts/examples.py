@@ -30,8 +30,9 @@ from contracts.batch import (
 )
 from contracts.catalogue import Catalogue, CatalogueBlock, CatalogueDevice, CatalogueLimit, CataloguePoint
 from contracts.columns import Columns, encode_block
+from contracts.inhibit import Inhibit
 from contracts.keys import Signer
-from contracts.messages import Ask, Status, Time
+from contracts.messages import WATCH, Ask, Command, Status, Time
 from contracts.quality import CALIBRATION_OVERDUE, GOOD, NO_REPLY, OVER_RANGE
 from contracts.receipt import Range, Receipt, Refused
 from contracts.waveform import WaveChannel, Waveform, waveform_id
@@ -254,7 +255,25 @@ WAVEFORM = Waveform(
     ),
 )
 
-#: every section of the first version in one batch; waveforms came later and have batches of their own
+#: a point that is being worked on, and one whose inhibit was ended before its time
+INHIBITS = (
+    Inhibit(
+        point="well-7/ch4",
+        since_us=SEALED_US - 60_000_000,
+        until_us=SEALED_US + 1_740_000_000,
+        reason="bump test / 通气测试",
+        by="Technician A",
+    ),
+    Inhibit(
+        point="main-1/pressure",
+        since_us=SEALED_US - 90_000_000,
+        until_us=SEALED_US - 30_000_000,
+        reason="maintenance",
+        by="Technician B",
+    ),
+)
+
+#: every section of the first version in one batch; later ones have batches of their own
 FULL_BATCH = Batch(
     header=header(
         Lane.DATA,
@@ -281,6 +300,7 @@ BATCHES = {
     "data-full": FULL_BATCH,
     "data-loss": Batch(header=header(Lane.DATA, 8, anchors=()), losses=(LOSS,)),
     "data-waveform": Batch(header=header(Lane.DATA, 9), waveforms=(WAVEFORM,)),
+    "data-inhibits": Batch(header=header(Lane.DATA, 10), inhibits=INHIBITS),
     "alarm-first": Batch(header=header(Lane.ALARM, 1, other=Head(seq=6, digest=digest_of("DATA 6"))), events=(EVENT,)),
     "alarm-volatile": Batch(header=header(Lane.ALARM, 2, origin=Origin.VOLATILE), events=(EVENT,)),
 }
@@ -299,6 +319,9 @@ ASK = Ask(
 )
 STATUS = Status(gateway=GATEWAY, epoch=EPOCH, session=1, online=True, version=VERSION)
 TIME = Time(gateway=GATEWAY, nonce=NONCE, wall_us=WALL_US)
+COMMAND = Command(
+    gateway=GATEWAY, boot_id=BOOT, serial=WALL_US, until_us=SEALED_US + 600_000_000, word=WATCH, by="page 127.0.0.1"
+)
 RECEIPT = Receipt(
     gateway=GATEWAY,
     collector_epoch=bytes(range(8, 16)),

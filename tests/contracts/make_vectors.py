@@ -30,7 +30,7 @@ from contracts.envelope import Type, encode_payload, open_envelope, seal, split,
 from contracts.errors import ContractError
 from contracts.fields import MAX_ARRAY, MAX_BODY, pack, unpack
 from contracts.keys import Algorithm, PublicKey, Signer, Verifier
-from contracts.messages import Ask, Status, Time
+from contracts.messages import Ask, Command, Status, Time
 from contracts.receipt import Receipt
 from contracts.topics import shard_of
 from contracts.waveform import MAX_SPAN_US, Waveform
@@ -49,6 +49,7 @@ DECODERS: dict[Type, Callable[[bytes], Any]] = {
     Type.STATUS: Status.from_body,
     Type.RECEIPT: Receipt.from_body,
     Type.TIME: Time.from_body,
+    Type.COMMAND: Command.from_body,
 }
 
 
@@ -58,8 +59,8 @@ def named(value: Any) -> Any:
         return value.value
     if dataclasses.is_dataclass(value):
         found = {item.name: named(getattr(value, item.name)) for item in dataclasses.fields(value)}
-        # The vectors of a batch without waveforms are older than the section, and stay as they are.
-        return {name: item for name, item in found.items() if name != "waveforms" or item}
+        # The vectors of a batch without these sections are older than they, and stay as they are.
+        return {name: item for name, item in found.items() if name not in ("waveforms", "inhibits") or item}
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, Fraction):
@@ -87,6 +88,7 @@ def _signable() -> list[tuple[str, Type, Any, bytes]]:
         ("receipt", Type.RECEIPT, ex.RECEIPT),
         ("receipt-empty", Type.RECEIPT, ex.EMPTY_RECEIPT),
         ("time", Type.TIME, ex.TIME),
+        ("command", Type.COMMAND, ex.COMMAND),
     ):
         cases.append((name, type, record, record.to_body()))
     cases.append(("catalogue", Type.CATALOGUE, ex.CATALOGUE, ex.CATALOGUE.body))

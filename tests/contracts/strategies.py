@@ -33,7 +33,8 @@ from contracts.batch import (
 from contracts.catalogue import SEVERITIES, Catalogue, CatalogueBlock, CatalogueDevice, CatalogueLimit, CataloguePoint
 from contracts.columns import MAX_COUNT, Columns
 from contracts.fields import U32, U63
-from contracts.messages import Ask, Status, Time
+from contracts.inhibit import Inhibit
+from contracts.messages import Ask, Command, Status, Time
 from contracts.quality import CODES, WITH_VALUE
 from contracts.receipt import MAX_ALSO, Range, Receipt, Refused
 from contracts.units import UNITS
@@ -147,6 +148,20 @@ def batches(draw: st.DrawFn) -> Batch:
         losses=tuple(draw(st.lists(losses, max_size=2))),
         notes=tuple(draw(st.lists(notes, max_size=2))),
         waveforms=tuple(draw(st.lists(waveforms(), max_size=2))),
+        inhibits=tuple(draw(st.lists(inhibits(), max_size=2))),
+    )
+
+
+@st.composite
+def inhibits(draw: st.DrawFn) -> Inhibit:
+    """Any stretch of time, also an empty one."""
+    since_us = draw(st.integers(0, U63))
+    return Inhibit(
+        point=draw(texts(64)),
+        since_us=since_us,
+        until_us=draw(st.integers(since_us, U63)),
+        reason=draw(texts()),
+        by=draw(texts()),
     )
 
 
@@ -333,6 +348,7 @@ asks = st.builds(
     version=texts(64),
 )
 times = st.builds(Time, gateway=gateways, nonce=id16, wall_us=u63)
+commands = st.builds(Command, gateway=gateways, boot_id=id16, serial=u63, until_us=u63, word=texts(64), by=texts(128))
 statuses = st.builds(Status, gateway=gateways, epoch=id8, session=u32, online=st.booleans(), version=texts(64))
 
 #: values that an honest sender would not put there

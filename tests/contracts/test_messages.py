@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 
 from contracts.errors import ContractError, PayloadError
 from contracts.fields import pack, unpack
-from contracts.messages import Ask, Status, Time
-from tests.contracts.examples import ASK, STATUS, TIME
-from tests.contracts.strategies import asks, damaged, mutated, statuses, times
+from contracts.messages import Ask, Command, Status, Time
+from tests.contracts.examples import ASK, COMMAND, STATUS, TIME
+from tests.contracts.strategies import asks, commands, damaged, mutated, statuses, times
 
-EXAMPLES: dict[Any, Any] = {Ask: ASK, Status: STATUS, Time: TIME}
+EXAMPLES: dict[Any, Any] = {Ask: ASK, Command: COMMAND, Status: STATUS, Time: TIME}
 
 
-@given(asks | times | statuses)
-def test_decode_after_encode_is_identity(message: Ask | Time | Status) -> None:
+@given(asks | times | commands | statuses)
+def test_decode_after_encode_is_identity(message: Ask | Time | Command | Status) -> None:
     assert type(message).from_body(message.to_body()) == message
 
 
-@pytest.mark.parametrize("kind", [Ask, Status, Time])
+@pytest.mark.parametrize("kind", [Ask, Command, Status, Time])
 @given(data=st.data())
 def test_a_mutated_body_is_read_or_refused(kind: Any, data: st.DataObject) -> None:
     body = EXAMPLES[kind].to_body()
@@ -35,7 +35,7 @@ def test_a_mutated_body_is_read_or_refused(kind: Any, data: st.DataObject) -> No
 
 @given(st.binary(max_size=80))
 def test_any_bytes_are_a_message_or_refused(body: bytes) -> None:
-    for kind in (Ask, Status, Time):
+    for kind in (Ask, Command, Status, Time):
         try:
             kind.from_body(body)
         except ContractError:
@@ -63,6 +63,11 @@ def test_any_bytes_are_a_message_or_refused(body: bytes) -> None:
         (Time, 1, b"", "time.nonce"),
         (Time, 2, 1.0, "time.wall_us"),
         (Time, 2, 2**63, "time.wall_us"),
+        (Command, 1, bytes(15), "command.boot_id"),
+        (Command, 2, -1, "command.serial"),
+        (Command, 3, True, "command.until_us"),
+        (Command, 4, None, "command.word"),
+        (Command, 5, "x" * 129, "command.by"),
     ],
 )
 def test_a_wrong_field_is_refused_by_name(kind: Any, index: int, value: Any, named: str) -> None:

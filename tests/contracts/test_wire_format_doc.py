@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from contracts import batch, catalogue, columns, envelope, errors, fields, messages, receipt, waveform
+from contracts import batch, catalogue, columns, envelope, errors, fields, inhibit, messages, receipt, waveform
 from contracts.envelope import Type
 from contracts.keys import Algorithm
 from contracts.quality import CODES
@@ -43,8 +43,9 @@ def _words(line_start: str, text: str = DOC) -> list[str]:
 RECORDS: list[Any] = [
     batch.Header, batch.Head, batch.Anchor, batch.Genesis, batch.Parent, batch.AlarmEvent, batch.Statement,
     batch.HealthRecord, batch.LossRecord, batch.Note, catalogue.CatalogueDevice, catalogue.CataloguePoint,
-    catalogue.CatalogueLimit, catalogue.CatalogueBlock, messages.Ask, messages.Time, messages.Status,
+    catalogue.CatalogueLimit, catalogue.CatalogueBlock, messages.Ask, messages.Time, messages.Command, messages.Status,
     receipt.Receipt, receipt.Range, receipt.Refused, waveform.Waveform, waveform.WaveChannel,
+    inhibit.Inhibit,
 ]  # fmt: skip
 
 
