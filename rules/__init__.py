@@ -6,20 +6,22 @@ Nothing here reads a clock, a disk or a bus.  ``rules.pack`` reads rule packs (c
 
 from __future__ import annotations
 
+from rules.confirmation import TRIAL, Confirmation
 from rules.errors import PackError, RuleError, RulesError
 from rules.model import Direction, LimitRule, Mark, Severity, SilenceRule, in_unit, rule_from_wire
+from rules.pair import PairRule, PairState, step_pair
 from rules.point import (
     begin_inhibit,
     check_inhibit,
     check_silence,
     end_inhibit,
+    is_active,
     is_heard,
     is_quiet,
     quiet_band,
     quiet_counts,
     reload,
     remove,
-    reset,
     restore,
     silence_due_us,
     standing,
@@ -27,11 +29,15 @@ from rules.point import (
     step_point,
 )
 from rules.point_state import Inhibit, PointRules, PointState, Reset
+from rules.resetting import reset
 from rules.state import AlarmState, Cause, LimitState, Occurrence, Phase, Sample, Transition
+from rules.watch import WatchKind, WatchRule
 
 __all__ = [
+    "TRIAL",
     "AlarmState",
     "Cause",
+    "Confirmation",
     "Direction",
     "Inhibit",
     "LimitRule",
@@ -39,6 +45,8 @@ __all__ = [
     "Mark",
     "Occurrence",
     "PackError",
+    "PairRule",
+    "PairState",
     "Phase",
     "PointRules",
     "PointState",
@@ -49,11 +57,14 @@ __all__ = [
     "Severity",
     "SilenceRule",
     "Transition",
+    "WatchKind",
+    "WatchRule",
     "begin_inhibit",
     "check_inhibit",
     "check_silence",
     "end_inhibit",
     "in_unit",
+    "is_active",
     "is_heard",
     "is_quiet",
     "quiet_band",
@@ -66,5 +77,6 @@ __all__ = [
     "silence_due_us",
     "standing",
     "start",
+    "step_pair",
     "step_point",
 ]

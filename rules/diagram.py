@@ -24,6 +24,9 @@ A signal that a phase does not show changes nothing there. Bad and missing sampl
 signal at all; an uncertain number only the signals that say "past". What is told to others is
 the alarm state: it changes only where an arrow leads to a phase of another alarm state.
 
+Rates, flat lines, faults, trends and pairs (alarms.md) use this table too: there "the limit" is
+on the number that is computed, and nothing is out of its range.
+
 """
 
 

@@ -18,7 +18,8 @@ bad, missing         no          no            on-delay runs, off-delay pauses
   proves nothing does not reset it, but it completes only at a sample past the limit, and
   only when enough of those were seen.  A good value that is back behind the deadband ends it.
 * The *off-delay* counts only time that clearing samples cover: while a point is silent or
-  broken it stands still.  It completes at a good value behind the deadband.
+  broken it stands still.  It completes at a good value behind the deadband, and only when
+  enough of those were seen.
 * A value between the limit and the deadband changes nothing: whatever held before, holds.
 * A latched alarm whose value passes the limit again is active at once; its delay was served.
 """
@@ -26,11 +27,12 @@ bad, missing         no          no            on-delay runs, off-delay pauses
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from types import MappingProxyType
 
 from contracts.quality import CALIBRATION_OVERDUE, CODES, GOOD, OVER_RANGE, UNDER_RANGE
+from rules.errors import RulesError
 from rules.model import Direction, LimitRule
 from rules.state import AlarmState, Cause, LimitState, Occurrence, Phase, Sample, Transition
 
@@ -103,6 +105,15 @@ TABLE: Mapping[Phase, Mapping[Signal, Phase]] = MappingProxyType(
 _NOTHING: tuple[Transition, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a rule that only borrows the table says of itself in its transitions."""
+
+    rule_hash: bytes
+    #: in the unit of the point; None where the limit is of something else
+    limit: float | None = None
+
+
 class Place(Enum):
     """Where a sample lies as one limit sees it."""
 
@@ -118,12 +129,15 @@ def place(rule: LimitRule, sample: Sample) -> Place:
     high = rule.direction is Direction.HIGH
     if sample.code == (OVER_RANGE if high else UNDER_RANGE):
         return Place.BEYOND_RANGE
-    value = sample.value
-    if value is None:
-        return Place.UNKNOWN
+    return Place.UNKNOWN if sample.value is None else place_number(rule, sample.value, sample.code)
+
+
+def place_number(rule: LimitRule, value: float, code: int) -> Place:
+    """Returns where a number lies that a sample of this quality brought, or that was computed with it."""
+    high = rule.direction is Direction.HIGH
     if (value > rule.value if high else value < rule.value) or (rule.inclusive and value == rule.value):
         return Place.PAST
-    if sample.code not in CLEARING_CODES:
+    if code not in CLEARING_CODES:
         return Place.UNKNOWN
     if value <= rule.returns_at if high else value >= rule.returns_at:
         return Place.BACK
@@ -140,12 +154,43 @@ def step(rule: LimitRule, state: LimitState, sample: Sample, boot: bytes) -> tup
     if where is Place.BEYOND_RANGE:
         cause = Cause.OVER_RANGE if rule.direction is Direction.HIGH else Cause.UNDER_RANGE
         return advance(rule, state, Signal.AT_ONCE, sample, boot, cause=cause)
+    return step_to(rule, state, where, sample, boot)
+
+
+def step_to(
+    rule: LimitRule,
+    state: LimitState,
+    where: Place,
+    sample: Sample | None,
+    boot: bytes,
+    *,
+    cause: Cause = Cause.LIMIT,
+    at_us: int | None = None,
+    marks: tuple[str, ...] = (),
+    told: Told | None = None,
+) -> tuple[LimitState, tuple[Transition, ...]]:
+    """Returns the state after something was found to lie ``where``, and the transition it made, if any.
+
+    Args:
+        where: not ``BEYOND_RANGE``.
+        sample: that told it; None only with ``at_us``.
+        cause: of an alarm that it raises.
+        at_us: when it happens, if not at the sample.
+        marks: words for the transition.
+        told: what the transition says of the rule, if not what ``rule`` is.
+    """
+    if state.phase is Phase.NORMAL and where is not Place.PAST:
+        # As the table says; said first because nearly every sample is this one.
+        return state, _NOTHING
+    at = _time(sample, at_us)
     if where is Place.PAST:
-        return advance(rule, state, _past(rule, state, sample.at_us), sample, boot, cause=Cause.LIMIT)
+        signal = _past(rule, state, at)
+        return advance(rule, state, signal, sample, boot, cause=cause, at_us=at, marks=marks, told=told)
     if where is Place.BACK:
-        return advance(rule, state, _back(rule, state, sample.at_us), sample, boot, cause=Cause.RETURNED)
+        signal = _back(rule, state, at)
+        return advance(rule, state, signal, sample, boot, cause=Cause.RETURNED, at_us=at, marks=marks, told=told)
     if state.phase is Phase.CLEARING:
-        return _hold_clearing(state, sample.at_us, counts=where is Place.BETWEEN), _NOTHING
+        return _hold_clearing(state, at, counts=where is Place.BETWEEN), _NOTHING
     return state, _NOTHING
 
 
@@ -153,53 +198,57 @@ def advance(
     rule: LimitRule,
     state: LimitState,
     signal: Signal,
-    sample: Sample,
+    sample: Sample | None,
     boot: bytes,
     *,
     cause: Cause,
     at_us: int | None = None,
     marks: tuple[str, ...] = (),
+    told: Told | None = None,
 ) -> tuple[LimitState, tuple[Transition, ...]]:
     """Returns the state after one signal by the table, and the transition it made, if any.
 
     Args:
+        sample: that gave the signal; None only with ``at_us``.
         cause: of the transition, should there be one.
         at_us: when it happens, if not at the sample.
         marks: words for the transition beside those that the sample's quality gives.
+        told: what the transition says of the rule, if not what ``rule`` is.
     """
     phase = TABLE[state.phase].get(signal)
     if phase is None:
         return state, _NOTHING
-    at = sample.at_us if at_us is None else at_us
+    at = _time(sample, at_us)
     after = _enter(rule, state, phase, signal, at)
     before, now = state.alarm, after.alarm
     if before is now:
         return after, _NOTHING
     occurrence = state.occurrence
+    told = Told(rule_hash=rule.rule_hash, limit=rule.value) if told is None else told
     if occurrence is None:
         occurrence = Occurrence(
             rule_id=rule.id,
-            rule_hash=rule.rule_hash,
+            rule_hash=told.rule_hash,
             severity=rule.severity,
             cause=cause,
-            limit=rule.value,
+            limit=told.limit,
             boot=boot,
             raised_at_us=at,
         )
     after = replace(after, occurrence=None if now is AlarmState.CLEARED else occurrence)
     transition = Transition(
         rule_id=rule.id,
-        rule_hash=rule.rule_hash,
+        rule_hash=told.rule_hash,
         severity=rule.severity,
         from_phase=state.phase,
         to_phase=phase,
         alarm=now,
         cause=cause,
-        limit=rule.value,
+        limit=told.limit,
         sample=sample,
         at_us=at,
         occurrence=occurrence,
-        marks=(*doubt(sample), *marks),
+        marks=((*doubt(sample), *marks) if sample is not None else marks),
     )
     return after, (transition,)
 
@@ -209,10 +258,11 @@ def doubt(sample: Sample) -> tuple[str, ...]:
     return () if sample.value is None or sample.code == GOOD else (CODES[sample.code].reason,)
 
 
-def refusal(rule: LimitRule, state: LimitState, last: Sample | None, by: str) -> str:
+def refusal(state: LimitState, last: Sample | None, by: str, rule: LimitRule | None) -> str:
     """Returns why a latched alarm may not be reset now, or nothing.
 
     Args:
+        rule: that the sample itself is judged by; None where the rule judges something computed.
         last: the newest sample of the point, of whatever quality.
         by: the person's name.
     """
@@ -226,7 +276,7 @@ def refusal(rule: LimitRule, state: LimitState, last: Sample | None, by: str) ->
         return "this alarm is not latched"
     if last is None or last.code not in CLEARING_CODES:
         return "the last value is not good"
-    if place(rule, last) is Place.PAST:
+    if rule is not None and place(rule, last) is Place.PAST:
         return "the condition stands"
     return ""
 
@@ -245,13 +295,21 @@ def forget_time(state: LimitState) -> LimitState:
     if state.phase is Phase.PENDING:
         return replace(state, started_us=None)
     if state.phase is Phase.CLEARING:
-        return replace(state, cleared_us=0, clear_to_us=None)
+        return replace(state, cleared_us=0, clear_to_us=None, back_samples=0)
     return state
 
 
 def pause(state: LimitState) -> LimitState:
     """Returns the state with a running off-delay standing still until the next clearing sample."""
     return replace(state, clear_to_us=None) if state.phase is Phase.CLEARING else state
+
+
+def _time(sample: Sample | None, at_us: int | None) -> int:
+    if at_us is not None:
+        return at_us
+    if sample is None:
+        raise RulesError("neither a sample nor a time")
+    return sample.at_us
 
 
 def _past(rule: LimitRule, state: LimitState, at_us: int) -> Signal:
@@ -266,7 +324,7 @@ def _past(rule: LimitRule, state: LimitState, at_us: int) -> Signal:
 
 
 def _back(rule: LimitRule, state: LimitState, at_us: int) -> Signal:
-    if _cleared_us(state, at_us) < rule.off_delay_us:
+    if _cleared_us(state, at_us) < rule.off_delay_us or state.back_samples + 1 < rule.off_samples:
         return Signal.BACK
     return Signal.BACK_TO_LATCH if rule.latch or state.held else Signal.BACK_LONG_ENOUGH
 
@@ -295,6 +353,7 @@ def _enter(rule: LimitRule, state: LimitState, phase: Phase, signal: Signal, at_
             phase=phase,
             cleared_us=_cleared_us(state, at_us),
             clear_to_us=at_us,
+            back_samples=state.back_samples + 1 if rule.off_samples > 1 else 0,
             held=held,
             occurrence=same,
         )

@@ -80,6 +80,7 @@ def limit_problems(
     on_delay_s: float,
     off_delay_s: float,
     on_samples: int,
+    off_samples: int = 1,
     basis: str,
     ceiling: float | None,
     floor: float | None,
@@ -99,8 +100,9 @@ def limit_problems(
     for name, delay in (("on_delay_s", on_delay_s), ("off_delay_s", off_delay_s)):
         if not 0 <= delay <= MAX_DELAY_S:
             found.append((name, f"{delay!r} is not from 0 to {MAX_DELAY_S:.0f} seconds"))
-    if on_samples < 1:
-        found.append(("on_samples", f"{on_samples!r} is not 1 or more"))
+    for name, samples in (("on_samples", on_samples), ("off_samples", off_samples)):
+        if samples < 1:
+            found.append((name, f"{samples!r} is not 1 or more"))
     for name, bound in (("value", value), ("ceiling", ceiling), ("floor", floor)):
         if bound is not None and not math.isfinite(bound):
             found.append((name, f"{bound!r} is not a finite number"))
@@ -143,6 +145,8 @@ class LimitRule:
     off_delay_s: float = 0.0
     #: samples past the limit before the alarm is raised; 1 is at once
     on_samples: int = 1
+    #: good samples behind the deadband before the condition is over; 1 is at once
+    off_samples: int = 1
     #: whether a cleared condition waits for a named person
     latch: bool = False
     severity: Severity
@@ -173,6 +177,7 @@ class LimitRule:
             on_delay_s=self.on_delay_s,
             off_delay_s=self.off_delay_s,
             on_samples=self.on_samples,
+            off_samples=self.off_samples,
             basis=self.basis,
             ceiling=self.ceiling,
             floor=self.floor,
@@ -190,7 +195,7 @@ class LimitRule:
     @property
     def rule_hash(self) -> bytes:
         """First 16 bytes of SHA-256 over everything the rule says."""
-        return _hash(self.to_wire())
+        return hash_of(self.to_wire())
 
     @property
     def confirm_locally(self) -> bool:
@@ -204,7 +209,9 @@ class LimitRule:
         words = [self.severity.value, self.scheme, self.basis, self.mark.value]
         bounds = [_float_or_none(self.ceiling), _float_or_none(self.floor), self.bound_basis]
         head = ["limit", self.id, self.en, self.zh, self.direction.value]
-        return [*head, *numbers, *delays, *words, *bounds, self.set_by, self.set_at]
+        # Only where it is not 1, so that the hash of a rule without it is what it always was.
+        more = [self.off_samples] if self.off_samples != 1 else []
+        return [*head, *numbers, *delays, *words, *bounds, self.set_by, self.set_at, *more]
 
     @classmethod
     def from_wire(cls, value: object) -> LimitRule:
@@ -213,7 +220,8 @@ class LimitRule:
         Raises:
             PayloadError: the list is not a limit rule; the message names the field.
         """
-        f = Fields("limit", value, 22)
+        has_more = isinstance(value, list | tuple) and len(value) == 23
+        f = Fields("limit", value, 23 if has_more else 22)
         f.choice("kind", frozenset({"limit"}))
         try:
             return cls(
@@ -238,6 +246,7 @@ class LimitRule:
                 bound_basis=f.text("bound_basis", MAX_BASIS),
                 set_by=f.text("set_by"),
                 set_at=f.text("set_at"),
+                off_samples=f.integer("off_samples", 2, U32) if has_more else 1,
             )
         except RuleError as error:
             raise PayloadError("; ".join(f"limit.{name}: {text}" for name, text in error.problems)) from error
@@ -267,7 +276,7 @@ class SilenceRule:
     @property
     def rule_hash(self) -> bytes:
         """First 16 bytes of SHA-256 over everything the rule says."""
-        return _hash(self.to_wire())
+        return hash_of(self.to_wire())
 
     def to_wire(self) -> list[object]:
         """Returns the rule as a list of primitives."""
@@ -339,6 +348,7 @@ def _float_or_none(number: float | None) -> float | None:
     return None if number is None else float(number)
 
 
-def _hash(content: list[object]) -> bytes:
+def hash_of(content: list[object]) -> bytes:
+    """Returns the first 16 bytes of SHA-256 over the one JSON form of a rule's primitives."""
     canonical = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).digest()[:RULE_HASH_BYTES]

@@ -24,21 +24,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 
-from contracts.quality import AGENT_STOPPED, CALIBRATING, INHIBITED, MISSED_TICK, SIMULATED, Quality, quality_of
+from contracts.quality import Quality, quality_of
 from rules.errors import RulesError
-from rules.limit import Signal, advance, arm, doubt, forget_time, pause, refusal, step
+from rules.limit import Signal, advance, arm, doubt, forget_time, pause, step
 from rules.model import Direction
-from rules.point_state import Inhibit, PointRules, PointState, Reset
+from rules.pair import PairState, forget_times
+from rules.point_state import Inhibit, PointRules, PointState
 from rules.state import AlarmState, Cause, LimitState, Occurrence, Phase, Sample, Transition
+from rules.watching import OUR_OWN, WORKED_ON, Memory, step_watch
 
 #: a gas point lost within this time of passing its pre-alarm was lost while rising
 RISING_US = 300 * 1_000_000
 #: missing samples in a row that make a point lost; engineering default
 LOST_SAMPLES = 2
-#: codes of a point that somebody works on: no loss, and no longer rising
-_WORKED_ON = frozenset({INHIBITED, CALIBRATING, SIMULATED})
-#: codes that say nothing about the device, because we did not ask it
-_OUR_OWN = frozenset({MISSED_TICK, AGENT_STOPPED})
 _HEARD = frozenset({Quality.GOOD, Quality.UNCERTAIN})
 _RUNNING = frozenset({Phase.PENDING, Phase.CLEARING})
 _NEVER = (math.inf, -math.inf)
@@ -54,7 +52,9 @@ def is_heard(code: int) -> bool:
 def start(rules: PointRules, *, boot: bytes, now_us: int) -> PointState:
     """Returns the state of a point that nothing is known of; silence counts from ``now_us``."""
     limits = tuple(LimitState(rule_id=rule.id) for rule in rules.limits)
-    return PointState(boot=boot, limits=limits, silence_from_us=now_us)
+    watches = tuple(LimitState(rule_id=rule.id) for rule in rules.watches)
+    pairs = tuple(PairState(limit=LimitState(rule_id=rule.id)) for rule in rules.pairs)
+    return PointState(boot=boot, limits=limits, silence_from_us=now_us, watches=watches, pairs=pairs)
 
 
 def step_point(rules: PointRules, state: PointState, sample: Sample) -> tuple[PointState, Transitions]:
@@ -71,6 +71,9 @@ def step_point(rules: PointRules, state: PointState, sample: Sample) -> tuple[Po
         state = replace(state, silence=None)
     if state.inhibit is not None:
         return replace(state, inhibit=replace(state.inhibit, last=sample)), tuple(made)
+    if rules.watches:
+        state, watched = _step_watches(rules, state, sample)
+        made += watched
     stepped = [step(rule, old, sample, state.boot) for rule, old in zip(rules.limits, state.limits, strict=True)]
     limits = tuple(item[0] for item in stepped)
     made += [transition for item in stepped for transition in item[1]]
@@ -85,16 +88,17 @@ def step_point(rules: PointRules, state: PointState, sample: Sample) -> tuple[Po
 def is_quiet(state: PointState) -> bool:
     """Returns whether nothing runs: no delay, no inhibit, no silence, no count of lost samples."""
     settled = state.inhibit is None and state.silence is None and state.lost_samples == 0
-    return settled and all(item.phase not in _RUNNING for item in state.limits)
+    return settled and all(item.phase not in _RUNNING for item in (*state.limits, *state.watches))
 
 
 def quiet_band(rules: PointRules, state: PointState) -> tuple[float, float]:
     """Returns the open interval (low, high) in which a good value changes nothing in this state.
 
     In the unit of the rules; infinite where nothing limits it, and empty (low above high)
-    while anything runs.  The caller may leave out ``step_point`` for a good value inside it.
+    while anything runs, and for a point with watches, which want to see every sample.  The
+    caller may leave out ``step_point`` for a good value inside it.
     """
-    if not is_quiet(state):
+    if rules.watches or not is_quiet(state):
         return _NEVER
     low, high = -math.inf, math.inf
     for rule, item in zip(rules.limits, state.limits, strict=True):
@@ -171,30 +175,6 @@ def check_silence(
     return replace(state, silence=occurrence), (transition,)
 
 
-def reset(rules: PointRules, state: PointState, rule_id: str, *, by: str, last: Sample | None, now_us: int) -> Reset:
-    """Returns what becomes of a reset of one latched alarm by a named person.
-
-    Args:
-        by: the person's name.
-        last: newest sample of the point, of whatever quality.
-    """
-    number = next((n for n, rule in enumerate(rules.limits) if rule.id == rule_id), None)
-    if number is None:
-        return Reset(state=state, refused=f"there is no limit {rule_id!r} here")
-    refused = refusal(rules.limits[number], state.limits[number], last, by)
-    if not refused and state.inhibit is not None:
-        refused = "the point is inhibited"
-    if not refused and state.silence is not None:
-        refused = "the source is silent"
-    if refused or last is None:
-        return Reset(state=state, refused=refused)
-    rule, before = rules.limits[number], state.limits[number]
-    after, made = advance(
-        rule, before, Signal.RESET, last, state.boot, cause=Cause.RESET, at_us=now_us, marks=(f"by={by.strip()}",)
-    )
-    return Reset(state=_with_limit(state, number, after), transitions=made)
-
-
 def begin_inhibit(state: PointState, *, reason: str, by: str, until_us: int) -> PointState:
     """Returns the state with the point inhibited; a second inhibit replaces the first.
 
@@ -207,6 +187,8 @@ def begin_inhibit(state: PointState, *, reason: str, by: str, until_us: int) -> 
     return replace(
         state,
         limits=tuple(pause(item) for item in state.limits),
+        watches=tuple(pause(item) for item in state.watches),
+        memory=(),
         inhibit=Inhibit(reason=reason, by=by, until_us=until_us, last=last),
         passed_us=None,
         lost_samples=0,
@@ -242,6 +224,8 @@ def end_inhibit(rules: PointRules, state: PointState, now_us: int) -> tuple[Poin
                 if after.occurrence is not None:
                     after = replace(after, occurrence=replace(after.occurrence, raised_at_us=now_us))
         limits.append(after)
+    watches = tuple(forget_time(arm(item)) if item.phase is Phase.PENDING else item for item in state.watches)
+    state = replace(state, watches=watches, memory=())
     state = replace(state, limits=tuple(limits), inhibit=None, silence_from_us=max(state.silence_from_us, now_us))
     return state, tuple(made)
 
@@ -266,6 +250,8 @@ def restore(
             limits = tuple(arm(item) for item in limits)
         limits = tuple(forget_time(item) for item in limits)
         state = replace(state, limits=limits, inhibit=None, passed_us=None, lost_samples=0, lost_from_us=0)
+        watches = tuple(forget_time(item) for item in state.watches)
+        state = replace(state, watches=watches, pairs=tuple(forget_times(item) for item in state.pairs))
     return reload(rules, replace(state, boot=boot, silence_from_us=now_us), now_us=now_us)
 
 
@@ -277,12 +263,18 @@ def reload(rules: PointRules, state: PointState, *, now_us: int) -> tuple[PointS
     """
     old = {item.rule_id: item for item in state.limits}
     limits = tuple(old.pop(rule.id, LimitState(rule_id=rule.id)) for rule in rules.limits)
-    gone = [(item.phase, item.occurrence) for item in old.values() if item.occurrence is not None]
+    watched = {item.rule_id: item for item in state.watches}
+    watches = tuple(watched.pop(rule.id, LimitState(rule_id=rule.id)) for rule in rules.watches)
+    paired = {item.limit.rule_id: item for item in state.pairs}
+    pairs = tuple(paired.pop(rule.id, PairState(limit=LimitState(rule_id=rule.id))) for rule in rules.pairs)
+    left = (*old.values(), *watched.values(), *(item.limit for item in paired.values()))
+    gone = [(item.phase, item.occurrence) for item in left if item.occurrence is not None]
     silence = state.silence
     if silence is not None and (rules.silence is None or rules.silence.id != silence.rule_id):
         gone.append((Phase.ACTIVE, silence))
         silence = None
     state = replace(state, limits=limits, silence=silence, passed_us=None, lost_samples=0, lost_from_us=0)
+    state = replace(state, watches=watches, pairs=pairs, memory=())
     return state, tuple(_removed(phase, occurrence, now_us) for phase, occurrence in gone)
 
 
@@ -293,8 +285,14 @@ def remove(state: PointState, *, now_us: int) -> Transitions:
 
 def standing(state: PointState) -> tuple[tuple[AlarmState, Occurrence], ...]:
     """Returns every alarm of the point that is not cleared, for the statement made on each connect."""
-    limits = [(item.alarm, item.occurrence) for item in state.limits if item.occurrence is not None]
+    every = (*state.limits, *state.watches, *(item.limit for item in state.pairs))
+    limits = [(item.alarm, item.occurrence) for item in every if item.occurrence is not None]
     return (*limits, *([(AlarmState.ACTIVE, state.silence)] if state.silence is not None else []))
+
+
+def is_active(state: PointState, rule_id: str) -> bool:
+    """Returns whether the alarm of a rule is active; a latched one is over."""
+    return any(alarm is AlarmState.ACTIVE and item.rule_id == rule_id for alarm, item in standing(state))
 
 
 def _follow_rise(
@@ -309,9 +307,9 @@ def _follow_rise(
             passed = None
         elif not state.limits[first].stands:
             passed = sample.at_us
-    if sample.code in _WORKED_ON:
+    if sample.code in WORKED_ON:
         passed = None
-    elif sample.code in _OUR_OWN:
+    elif sample.code in OUR_OWN:
         lost, since = state.lost_samples, state.lost_from_us
     elif not is_heard(sample.code) and passed is not None:
         lost = state.lost_samples + 1
@@ -329,7 +327,21 @@ def _follow_rise(
         return state, ()
     rule = rules.limits[number]
     after, made = advance(rule, limits[number], Signal.AT_ONCE, sample, state.boot, cause=Cause.LOST_WHILE_RISING)
-    return _with_limit(state, number, after), made
+    return replace(state, limits=(*limits[:number], after, *limits[number + 1 :])), made
+
+
+def _step_watches(rules: PointRules, state: PointState, sample: Sample) -> tuple[PointState, list[Transition]]:
+    """Steps every watch; the state of an alarm is a new one only where it changed."""
+    memory = state.memory or (None,) * len(rules.watches)
+    watches: list[LimitState] = []
+    kept: list[Memory] = []
+    made: list[Transition] = []
+    for watch, item, remembered in zip(rules.watches, state.watches, memory, strict=True):
+        after, learned, transitions = step_watch(watch, item, remembered, sample, state.boot)
+        watches.append(after)
+        kept.append(learned)
+        made += transitions
+    return replace(state, watches=tuple(watches), memory=tuple(kept)), made
 
 
 def _next_limit(limits: tuple[LimitState, ...], ladder: tuple[int, ...]) -> int | None:
@@ -372,10 +384,6 @@ def _removed(phase: Phase, occurrence: Occurrence, now_us: int) -> Transition:
         at_us=now_us,
         occurrence=occurrence,
     )
-
-
-def _with_limit(state: PointState, number: int, limit: LimitState) -> PointState:
-    return replace(state, limits=(*state.limits[:number], limit, *state.limits[number + 1 :]))
 
 
 def _silence_base(state: PointState, heard_us: int | None) -> int:

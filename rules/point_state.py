@@ -7,13 +7,18 @@ a reload brings them together again by rule id.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from contracts.errors import PayloadError
 from contracts.fields import Fields
+from rules.confirmation import Confirmation
 from rules.errors import RulesError
 from rules.model import Direction, LimitRule, SilenceRule
+from rules.pair import PairRule, PairState
 from rules.state import LimitState, Occurrence, Sample, Transition
+from rules.watch import WatchKind, WatchRule
+from rules.watching import Memory
 
 _STATE_FORMAT = 1
 _MAX_LIMITS = 32
@@ -31,22 +36,47 @@ class PointRules:
     silence: SilenceRule | None = None
     #: whether being lost while rising raises the next high limit
     gas: bool = False
+    #: rules on something computed of many samples
+    watches: tuple[WatchRule, ...] = ()
+    #: rules on an alarm of this point and one of another
+    pairs: tuple[PairRule, ...] = ()
+    #: who confirmed the limits in writing; None: they are on trial
+    confirmed: Confirmation | None = None
     #: positions of the high limits from low to high; the first is the pre-alarm of a gas point
     ladder: tuple[int, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        ids = [rule.id for rule in self.limits] + ([self.silence.id] if self.silence else [])
+        ids = [rule.id for rule in self.limits] + [rule.id for rule in self.watches]
+        ids += [rule.id for rule in self.pairs]
+        ids += [self.silence.id] if self.silence else []
         if len(set(ids)) != len(ids):
             raise RulesError(f"a rule id stands twice: {', '.join(ids)}")
-        if len({rule.unit for rule in self.limits}) > 1:
-            raise RulesError(f"limits of one point differ in unit: {', '.join(rule.unit for rule in self.limits)}")
+        units = [rule.unit for rule in self.limits] + [rule.unit for rule in self.watches]
+        if len(set(units)) > 1:
+            raise RulesError(f"limits of one point differ in unit: {', '.join(units)}")
         high = [n for n, rule in enumerate(self.limits) if rule.direction is Direction.HIGH]
         object.__setattr__(self, "ladder", tuple(sorted(high, key=lambda n: self.limits[n].value)))
+
+    def is_on_trial(self, rule_id: str) -> bool:
+        """Returns whether alarms of a rule carry the mark ``trial``.
+
+        Silence, a fault and a flat line tell of the sensor: nobody has to confirm those.
+        """
+        return self.confirmed is None and rule_id not in self._supervising()
+
+    def _supervising(self) -> set[str]:
+        """Ids of the rules that watch the source and not what it measures."""
+        found = {watch.id for watch in self.watches if watch.kind in (WatchKind.FAULT, WatchKind.FLAT)}
+        return found if self.silence is None else {*found, self.silence.id}
 
     def to_wire(self) -> list[object]:
         """Returns the rules as a list of primitives."""
         silence = None if self.silence is None else self.silence.to_wire()
-        return [[rule.to_wire() for rule in self.limits], silence, self.gas]
+        first: list[object] = [[rule.to_wire() for rule in self.limits], silence, self.gas]
+        if not self.watches and not self.pairs and self.confirmed is None:
+            return first
+        confirmed = None if self.confirmed is None else self.confirmed.to_wire()
+        return [*first, [rule.to_wire() for rule in self.watches], [rule.to_wire() for rule in self.pairs], confirmed]
 
     @classmethod
     def from_wire(cls, value: object) -> PointRules:
@@ -55,12 +85,21 @@ class PointRules:
         Raises:
             PayloadError: names the field.
         """
-        f = Fields("point_rules", value, 3)
+        has_more = _has(value, 6)
+        f = Fields("point_rules", value, 6 if has_more else 3)
         limits = tuple(LimitRule.from_wire(item) for item in f.items("limits", _MAX_LIMITS))
         raw = f.raw()
         silence = None if raw is None else SilenceRule.from_wire(raw)
+        gas = f.boolean("gas")
+        watches: tuple[WatchRule, ...] = ()
+        pairs: tuple[PairRule, ...] = ()
+        confirmed = None
+        if has_more:
+            watches = tuple(WatchRule.from_wire(item) for item in f.items("watches", _MAX_LIMITS))
+            pairs = tuple(PairRule.from_wire(item) for item in f.items("pairs", _MAX_LIMITS))
+            confirmed = None if (raw := f.raw()) is None else Confirmation.from_wire(raw)
         try:
-            return cls(limits=limits, silence=silence, gas=f.boolean("gas"))
+            return cls(limits=limits, silence=silence, gas=gas, watches=watches, pairs=pairs, confirmed=confirmed)
         except RulesError as error:
             raise PayloadError(f"point_rules.limits: {error}") from error
 
@@ -116,9 +155,15 @@ class PointState:
     #: missing samples in a row, and the time of the first
     lost_samples: int = 0
     lost_from_us: int = 0
+    #: one per watch, and one per pair, in the order of the rules
+    watches: tuple[LimitState, ...] = ()
+    pairs: tuple[PairState, ...] = ()
+    #: what each watch remembers; not kept, and no difference between two states
+    memory: tuple[Memory, ...] = field(default=(), compare=False)
 
     def to_wire(self) -> list[object]:
         """Returns the state as a list of primitives."""
+        more = [[state.to_wire() for state in self.watches], [state.to_wire() for state in self.pairs]]
         return [
             _STATE_FORMAT,
             self.boot,
@@ -129,6 +174,7 @@ class PointState:
             self.passed_us,
             self.lost_samples,
             self.lost_from_us,
+            *(more if self.watches or self.pairs else []),
         ]
 
     @classmethod
@@ -138,7 +184,8 @@ class PointState:
         Raises:
             PayloadError: names the field.
         """
-        f = Fields("point_state", value, 9)
+        has_more = _has(value, 11)
+        f = Fields("point_state", value, 11 if has_more else 9)
         f.integer("format", _STATE_FORMAT, _STATE_FORMAT)
         return cls(
             boot=f.binary("boot", 0, 64),
@@ -149,6 +196,8 @@ class PointState:
             passed_us=f.optional_integer("passed_us"),
             lost_samples=f.integer("lost_samples"),
             lost_from_us=f.integer("lost_from_us"),
+            watches=tuple(LimitState.from_wire(item) for item in _items(f, "watches", has_more)),
+            pairs=tuple(PairState.from_wire(item) for item in _items(f, "pairs", has_more)),
         )
 
 
@@ -160,3 +209,11 @@ class Reset:
     transitions: tuple[Transition, ...] = ()
     #: why it was refused, in words; empty when it was done
     refused: str = ""
+
+
+def _has(value: object, count: int) -> bool:
+    return isinstance(value, list | tuple) and len(value) == count
+
+
+def _items(f: Fields, name: str, is_there: bool) -> Sequence[object]:
+    return f.items(name, _MAX_LIMITS) if is_there else ()

@@ -108,6 +108,16 @@ class Cause(StrEnum):
     UNDER_RANGE = "under_range"
     LOST_WHILE_RISING = "lost_while_rising"
     SILENCE = "silence"
+    #: the value rises or falls too fast
+    RATE = "rate"
+    #: the value does not move although it should
+    FLAT = "flat"
+    #: bad or missing for longer than the fault delay
+    FAULT = "fault"
+    #: at this slope the threshold is reached soon
+    TREND = "trend"
+    #: a second point says so too
+    CONFIRMED = "confirmed"
     #: the value is back, or the source is heard again
     RETURNED = "returned"
     RESET = "reset"
@@ -124,7 +134,7 @@ class Occurrence:
     rule_hash: bytes
     severity: Severity
     cause: Cause
-    #: the limit then; None for silence
+    #: the limit then; None for silence, and where the limit is no number in the point's unit
     limit: float | None
     #: the boot whose monotonic clock ``raised_at_us`` belongs to
     boot: bytes
@@ -168,6 +178,8 @@ class LimitState:
     cleared_us: int = 0
     #: while clearing: newest sample up to which it counts; None: paused
     clear_to_us: int | None = None
+    #: while clearing: good samples behind the deadband so far
+    back_samples: int = 0
     #: raised at once (out of range, lost while rising): waits for a reset whatever the rule says
     held: bool = False
     #: None if and only if the alarm is cleared
@@ -188,7 +200,8 @@ class LimitState:
         pending = [self.started_us, self.past_samples]
         clearing = [self.cleared_us, self.clear_to_us]
         occurrence = None if self.occurrence is None else self.occurrence.to_wire()
-        return [self.rule_id, self.phase.value, *pending, *clearing, self.held, occurrence]
+        more = [self.back_samples] if self.back_samples else []
+        return [self.rule_id, self.phase.value, *pending, *clearing, self.held, occurrence, *more]
 
     @classmethod
     def from_wire(cls, value: object) -> LimitState:
@@ -197,7 +210,8 @@ class LimitState:
         Raises:
             PayloadError: names the field.
         """
-        f = Fields("limit_state", value, 8)
+        has_more = isinstance(value, list | tuple) and len(value) == 9
+        f = Fields("limit_state", value, 9 if has_more else 8)
         state = cls(
             rule_id=f.text("rule_id", MAX_ID),
             phase=Phase(f.choice("phase", _PHASES)),
@@ -207,6 +221,7 @@ class LimitState:
             clear_to_us=f.optional_integer("clear_to_us"),
             held=f.boolean("held"),
             occurrence=None if (raw := f.raw()) is None else Occurrence.from_wire(raw),
+            back_samples=f.integer("back_samples", 1) if has_more else 0,
         )
         if (state.occurrence is None) != (state.alarm is AlarmState.CLEARED):
             raise PayloadError("limit_state.occurrence: present if and only if the alarm is not cleared")
@@ -226,7 +241,7 @@ class Transition:
     #: the absolute state from here on
     alarm: AlarmState
     cause: Cause
-    #: None for silence
+    #: None for silence, and where the limit is no number in the point's unit
     limit: float | None
     #: what triggered it; None where no sample did (removal, silence before any sample)
     sample: Sample | None

@@ -31,13 +31,13 @@ from rules.point import (
     is_quiet,
     reload,
     remove,
-    reset,
     restore,
     silence_due_us,
     standing,
     step_point,
 )
 from rules.point_state import Inhibit, PointRules, PointState
+from rules.resetting import reset
 from rules.state import AlarmState, Cause, Phase, Sample, Transition
 from tests.rules.builders import BOOT, SECOND, fresh, gas_ladder, limit, low, sample
 
