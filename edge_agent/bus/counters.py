@@ -6,6 +6,8 @@ windows, so that they tell how things are and not how they once were.  Nothing h
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from contracts.quality import CODES
 
 #: length of a window (us)
@@ -87,12 +89,13 @@ class Latency:
         """Returns the answer times as named numbers, in milliseconds."""
         if not self.count:
             return []
-        p50, p95 = self.percentile(0.5), self.percentile(0.95)
+        p50, p95, p99 = self.percentile(0.5), self.percentile(0.95), self.percentile(0.99)
         return [
             ("latency_min_ms", self.low_us / 1000),
             ("latency_mean_ms", round(self.total_us / self.count / 1000, 3)),
             ("latency_p50_ms", None if p50 is None else p50 / 1000),
             ("latency_p95_ms", None if p95 is None else p95 / 1000),
+            ("latency_p99_ms", None if p99 is None else p99 / 1000),
             ("latency_max_ms", self.high_us / 1000),
         ]
 
@@ -125,6 +128,7 @@ class DeviceCounters:
         "_before",
         "causes",
         "good",
+        "last_code",
         "last_error",
         "last_error_us",
         "last_good_us",
@@ -150,13 +154,15 @@ class DeviceCounters:
         self.last_good_us: int | None = None
         self.last_error_us: int | None = None
         self.last_error = ""
+        #: quality code of that error
+        self.last_code: int | None = None
         self.latency = Latency()
         self._before = Latency()
 
     def failed(self, code: int, at_us: int, detail: str) -> None:
         """Counts a request that gave no values."""
         self.causes[code] = self.causes.get(code, 0) + 1
-        self.last_error_us = at_us
+        self.last_error_us, self.last_code = at_us, code
         reason = CODES[code].reason
         self.last_error = f"{reason}: {detail}" if detail else reason
 
@@ -170,12 +176,18 @@ class DeviceCounters:
         both = [item.high_us for item in (self.latency, self._before) if item.count]
         return max(both) if both else None
 
-    def facts(self) -> list[Fact]:
-        """Returns the counts as named numbers."""
+    def facts(self, window_us: int = 0) -> list[Fact]:
+        """Returns the counts as named numbers.
+
+        Args:
+            window_us: how long the windows are that are kept; 0: not known, then there is no rate.
+        """
+        latest = self.latency.merged(self._before)
         causes: list[Fact] = [(f"failed_{CODES[code].reason}", count) for code, count in sorted(self.causes.items())]
         return [
             ("requests", self.requests),
             ("good", self.good),
+            ("good_per_s", round(latest.count * 1e6 / window_us, 3) if window_us else None),
             ("retries", self.retries),
             ("not_asked", self.not_asked),
             ("missed_ticks", self.missed),
@@ -183,7 +195,7 @@ class DeviceCounters:
             ("last_error", self.last_error[:256] or None),
             ("last_error_us", self.last_error_us),
             *causes,
-            *self.latency.merged(self._before).facts(),
+            *latest.facts(),
         ]
 
 
@@ -211,12 +223,28 @@ class PortCounters:
         self.busy_us = self.late_us = 0
         self._began_us = now_us
 
+    def window_us(self, now_us: int) -> int:
+        """Returns how long the windows are that are kept."""
+        return now_us - self._began_us + self._length_before_us
+
     def facts(self, now_us: int) -> list[Fact]:
         """Returns the counts as named numbers; ``bus_load`` is a fraction of the time."""
-        length = now_us - self._began_us + self._length_before_us
+        length = self.window_us(now_us)
         busy = self.busy_us + self._busy_before_us
         return [
             ("bus_load", round(busy / length, 4) if length > 0 else None),
             ("late_worst_ms", max(self.late_us, self._late_before_us) / 1000),
             ("faults", self.faults),
         ]
+
+
+def port_sums(devices: Iterable[DeviceCounters]) -> list[Fact]:
+    """Returns what the devices of a port have counted together."""
+    requests = good = 0
+    causes: dict[int, int] = {}
+    for device in devices:
+        requests, good = requests + device.requests, good + device.good
+        for code, count in device.causes.items():
+            causes[code] = causes.get(code, 0) + count
+    failed: list[Fact] = [(f"failed_{CODES[code].reason}", count) for code, count in sorted(causes.items())]
+    return [("requests", requests), ("good", good), *failed]

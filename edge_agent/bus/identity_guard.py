@@ -74,6 +74,14 @@ class IdentityGuard:
         self._watched = tuple(watched.values())
         self._is_stopped = False
 
+    def inherit(self, before: IdentityGuard) -> None:
+        """Knows of units that did not change what an earlier guard of the port knew."""
+        known = {unit.plan.id: unit for unit in before._watched}
+        for unit in self._watched:
+            old = known.get(unit.plan.id)
+            if old is not None and replace(old.plan, port=0) == replace(unit.plan, port=0):
+                unit.inherit(old)
+
     def take(self, block: int, sampled_us: int, row: Row, codes: Codes, replied_us: int) -> None:
         """Takes one row; passes it on now, or when its unit has told who it is."""
         unit = self._by_block.get(block)
@@ -180,6 +188,12 @@ class _Watched:
         self._asked_us: int | None = None
         self._lost = 0
         self._was_silent = False
+
+    def inherit(self, before: _Watched) -> None:
+        """Goes on where the same unit stood; what was being asked is asked again."""
+        self.state, self.said = before.state, before.said
+        self._lost, self._was_silent = before._lost, before._was_silent
+        self._asked_us = before._asked_us if before.state is not Identity.UNCHECKED else None
 
     def note(self, codes: Codes) -> None:
         """Notes a row: a silence, or its end."""

@@ -30,6 +30,7 @@ from edge_agent.bus.device_state import FAILURES, Phase
 from edge_agent.bus.heard_block import HeardBlock, HeardRow
 from edge_agent.bus.poller import Sink
 from edge_agent.errors import ControlError
+from edge_agent.logged_once import LoggedOnce
 from edge_agent.plan import BlockPlan, DevicePlan
 
 _LOG = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Listener:
         self._clock = clock
         self._sleep = sleep
         self._sink = sink
+        self._said = LoggedOnce(_LOG)
         now_ms = clock() // 1000
         self._blocks = {
             number: HeardBlock(block, devices[block.device].unit_id, now_ms) for number, block in blocks.items()
@@ -189,9 +191,9 @@ class Listener:
         for row in rows:
             try:
                 self._sink(number, row.sampled_us, row.row, row.codes, row.replied_us)
-            except Exception:
+            except Exception as error:
                 self._faults += 1
-                _LOG.exception("port %s: a tick could not be served", self._port_id)
+                self._said.fault("serve", error, "port %s: a tick could not be served", self._port_id)
 
 
 class _Device:

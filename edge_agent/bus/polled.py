@@ -19,6 +19,7 @@ from edge_agent.bus.device_state import (
     Phase,
     backoff_s,
     counted_timeout_s,
+    event_of,
     is_over_budget,
     longest_backoff_s,
     step,
@@ -31,6 +32,8 @@ from edge_agent.plan import BlockPlan, DevicePlan, PortPlan
 
 _LOG = logging.getLogger(__name__)
 _MAX_TEXT = 256
+#: how health shows a device whose line, connection or gateway fails before it can answer
+_UNREACHED = "unreached"
 #: more alarm blocks of one device than this are not shown one by one
 _MOST_SHOWN = 20
 
@@ -84,6 +87,14 @@ class PolledDevice:
         #: blocks whose request carries the time-out
         self.waiting: list[PolledBlock] = []
         self.timeout_s = plan.max_reply_s
+        self.find_timeout()
+
+    def inherit(self, before: PolledDevice) -> None:
+        """Goes on where the same device stood under an earlier plan."""
+        self.counters = before.counters
+        self.state = before.state
+        self.free_us = before.free_us
+        self._since_long, self._slowest_us = before._since_long, before._slowest_us
         self.find_timeout()
 
     def request(self, read: BlockRead) -> ReadRequest:
@@ -165,19 +176,32 @@ class PolledDevice:
         self.counters.roll()
         self.find_timeout()
 
-    def health(self, blocks: Sequence[PolledBlock], now_us: int) -> HealthRecord:
-        """Returns the device's health record."""
+    @property
+    def _is_unreached(self) -> bool:
+        # Of a device whose line is not there nothing is known: it is not well because it was so, or never asked.
+        counters = self.counters
+        code, failed_us, good_us = counters.last_code, counters.last_error_us, counters.last_good_us
+        return (
+            self.state.phase is Phase.HEALTHY
+            and code is not None
+            and failed_us is not None
+            and (good_us is None or good_us < failed_us)
+            and event_of(code) is Event.UNKNOWN
+        )
+
+    def health(self, blocks: Sequence[PolledBlock], now_us: int, window_us: int = 0) -> HealthRecord:
+        """Returns the device's health record; ``window_us`` is how long latencies are kept."""
         own = [block for block in blocks if block.device is self]
         gaps = [_holes(block.plan.read) for block in own if block.parts]
         refused = [name for block in own for name in block.refused]
-        facts = [
-            ("state", self.state.phase.value),
+        facts: list[tuple[str, float | int | str | None]] = [
+            ("state", _UNREACHED if self._is_unreached else self.state.phase.value),
             ("timeout_ms", round(self.timeout_s * 1000, 3)),
             ("over_budget", int(self.is_over_budget)),
             ("split_blocks", len(gaps)),
             ("holes", "; ".join(gap for gap in gaps if gap)[:_MAX_TEXT] or None),
             ("refused_points", ", ".join(refused)[:_MAX_TEXT] or None),
-            *self.counters.facts(),
+            *self.counters.facts(window_us),
         ]
         for block in [block for block in own if block.slot.is_alarm][:_MOST_SHOWN]:
             name = f"{block.plan.read.table}_{block.plan.read.address}"
@@ -271,6 +295,12 @@ class PolledBlock:
         #: what there is of a tick that is to be asked once more
         self.begun: ReadResult | None = None
         device.waiting.append(self)
+
+    def inherit(self, before: PolledBlock) -> None:
+        """Goes on where a block of the same reads stood under an earlier plan."""
+        self.worst, self.answered_us = before.worst, before.answered_us
+        self.parts, self.split_from_us, self.refused = before.parts, before.split_from_us, before.refused
+        self.is_special, self.complaint, self.begun = before.is_special, before.complaint, before.begun
 
     def all_of(self, code: int) -> tuple[int, ...]:
         """Returns the same code for every point; one tuple per code, made once."""

@@ -38,14 +38,16 @@ from drivers.plan import BlockDecoder, Decoded
 from drivers.port import BusPort, ReadRequest, ReadResult, monotonic_us
 from edge_agent.bus.block import split
 from edge_agent.bus.budget import PortBudget, deadline_s
-from edge_agent.bus.counters import WINDOW_US, PortCounters
+from edge_agent.bus.counters import WINDOW_US, PortCounters, port_sums
 from edge_agent.bus.device_state import HEALTHY, Event, Phase, event_of, gateway_rest_us
+from edge_agent.bus.handover import Estate, take_over
 from edge_agent.bus.lending import JOB_SHARE, Job, Lending
 from edge_agent.bus.polled import PolledBlock, PolledDevice, named
 from edge_agent.bus.probes import ProbeAccount
-from edge_agent.bus.schedule import Schedule, Turn
+from edge_agent.bus.schedule import ALARM_RUN, Schedule, Turn
 from edge_agent.bus.second_attempt import second_attempt_ms
 from edge_agent.errors import ControlError
+from edge_agent.logged_once import LoggedOnce
 from edge_agent.plan import BlockPlan, DevicePlan, Plan, PortPlan
 
 _LOG = logging.getLogger(__name__)
@@ -100,6 +102,7 @@ class Poller:
         in_flight: int = 1,
         line: PortPlan | None = None,
         budget: PortBudget | None = None,
+        estate: Estate | None = None,
     ) -> None:
         """Takes what it needs and starts nothing.
 
@@ -112,6 +115,7 @@ class Poller:
             in_flight: requests at once, each to another device; 1 for every line.
             line: of the port; its speed tells frames from the device's own time.
             budget: of the port; shown in health, and jobs are lent no more than it leaves.
+            estate: of the poller whose place it takes; its port is open and is ``port``.
         """
         shortest: dict[int, int] = {}
         for block in blocks.values():
@@ -158,6 +162,7 @@ class Poller:
         self._lending = Lending(port_id, port, clock)
         #: device -> until when it may not be asked, monotonic ms
         self._held: dict[int, int] = {}
+        self._said = LoggedOnce(_LOG)
         self._task: asyncio.Task[None] | None = None
         self._under_way: set[asyncio.Task[None]] = set()
         self._is_sleeping = False
@@ -168,6 +173,14 @@ class Poller:
         self._gateway_failures = 0
         #: a gateway without a path is asked again from here on, monotonic us
         self._gateway_from_us = 0
+        self._is_handing_over = False
+        #: whether alarm blocks are served between the parts of another block just now
+        self._is_between_parts = False
+        self._estate = estate
+        #: place in the schedule of the poller before this one -> place in this one's
+        self._carried: dict[int, int] = {}
+        if estate is not None:
+            self._inherit(estate)
 
     # -- life ------------------------------------------------------------------------
 
@@ -175,25 +188,64 @@ class Poller:
         """Opens the port, asks every block from its next tick on, and closes the port when stopped."""
         self._task = asyncio.current_task()
         try:
-            await self._port.open()
+            before, self._estate = self._estate, None
+            if before is None:
+                await self._port.open()
             blocks = self._blocks
             self._schedule = Schedule([block.slot for block in blocks], self._clock() // 1000, at_once=self._at_once)
+            if before is not None:
+                self._schedule.take_over(before.schedule, self._carried)
             await (self._poll() if self._in_flight == 1 else self._poll_many())
         except asyncio.CancelledError:
             if not self._is_stopping:
                 raise
+        except Exception:
+            self._is_handing_over = False
+            raise
         finally:
             self._task = None
             for task in self._under_way:
                 task.cancel()
             self._lending.refuse_all()
-            await self._port.close()
+            if not self._is_handing_over:
+                await self._port.close()
 
     def stop(self) -> None:
         """Lets ``run`` end after the request under way, which every port bounds; safe to call twice."""
-        self._is_stopping = True
+        self._is_stopping, self._is_handing_over = True, False
         self._lending.stop()
         self._wake()
+
+    def hand_over(self) -> None:
+        """As ``stop``, but the port stays open and ``estate`` gives what another poller goes on with."""
+        self._is_stopping = self._is_handing_over = True
+        self._lending.stop()
+        self._wake()
+
+    @property
+    def estate(self) -> Estate | None:
+        """What is left after ``hand_over``, when ``run`` has ended; None: the port is closed."""
+        if not self._is_handing_over or self._task is not None:
+            return None
+        return Estate(
+            port=self._port,
+            devices=tuple(self._devices.values()),
+            blocks=self._blocks,
+            schedule=self._schedule,
+            counters=self._counters,
+            probes=self._probes,
+            away_because=self._away_because,
+            gateway_failures=self._gateway_failures,
+            gateway_from_us=self._gateway_from_us,
+        )
+
+    def _inherit(self, estate: Estate) -> None:
+        self._carried, held = take_over(estate, self._devices, self._blocks)
+        self._held.update(held)
+        self._counters, self._probes = estate.counters, estate.probes
+        self._probes.fit(max((device.plan.max_reply_s for device in self._devices.values()), default=0.0))
+        self._away_because = estate.away_because
+        self._gateway_failures, self._gateway_from_us = estate.gateway_failures, estate.gateway_from_us
 
     async def borrow(
         self, job: Callable[[BusPort], Awaitable[T]], *, seconds: float = 1.0, share: float = JOB_SHARE
@@ -225,14 +277,17 @@ class Poller:
         """Returns what is known of the port and of each device on it."""
         now = self._clock()
         worst = [block.worst.ms for block in self._blocks if block.worst.ms is not None]
+        window_us = self._counters.window_us(now)
+        devices = [device.health(self._blocks, now, window_us) for device in self._devices.values()]
         facts = [
             *self._counters.facts(now),
+            *port_sums(device.counters for device in self._devices.values()),
             ("alarm_worst_ms", max(worst, default=None)),
             ("probes_s", round(self._probes.spent_us / 1_000_000, 3)),
             ("jobs", self._lending.served),
         ]
         port = HealthRecord(subject=f"port/{self._port_id}", mono_us=now, facts=tuple(facts))
-        return (port, *(device.health(self._blocks, now) for device in self._devices.values()))
+        return (port, *devices)
 
     def device_phases(self) -> dict[str, Phase]:
         """Returns where each device stands, by its id."""
@@ -355,9 +410,9 @@ class Poller:
                 if block.answered_us and replied - block.answered_us > block.worst.us:
                     block.worst.us = replied - block.answered_us
                 block.answered_us = requested
-        except Exception:
+        except Exception as error:
             self._counters.faults += 1
-            _LOG.exception("port %s: a tick could not be served", self._port_id)
+            self._said.fault("serve", error, "port %s: a tick could not be served", self._port_id)
 
     def _may_ask(self, block: PolledBlock, turn: Turn, now: int) -> bool:
         """Tells what became of earlier ticks, and of this one where it is not asked."""
@@ -446,12 +501,14 @@ class Poller:
             self._tell_failed(block, begun)
 
     def _give_up_all(self) -> None:
+        if self._is_handing_over:
+            return
         for block in self._blocks:
             try:
                 self._give_up(block)
-            except Exception:
+            except Exception as error:
                 self._counters.faults += 1
-                _LOG.exception("port %s: a tick could not be told", self._port_id)
+                self._said.fault("tell", error, "port %s: a tick could not be told", self._port_id)
 
     # -- one request -----------------------------------------------------------------
 
@@ -519,7 +576,7 @@ class Poller:
             return decode(words)
         except DecodeError as error:
             self._counters.faults += 1
-            _LOG.error("port %s: a reply does not fit its request: %s", self._port_id, error)
+            self._said.gone(f"fit {error}", "port %s: a reply does not fit its request: %s", self._port_id, error)
             return (None,) * width, (quality.INVALID,) * width
 
     # -- blocks that are read point by point -----------------------------------------
@@ -531,10 +588,29 @@ class Poller:
         block.parts = split(block.plan.read)
         block.is_special = bool(block.parts)
         if block.parts:
-            _LOG.warning(
-                "device %s refuses %s: reading its points one by one", block.device.plan.id, named(block.plan.read)
+            self._said.gone(
+                f"split {block.number}",
+                "device %s refuses %s: reading its points one by one",
+                block.device.plan.id,
+                named(block.plan.read),
+                level=logging.WARNING,
             )
         return bool(block.parts)
+
+    async def _let_alarms_by(self, device: PolledDevice) -> None:
+        """Serves alarm blocks of other devices that are due, as they would be between any two requests."""
+        if self._in_flight > 1 or self._is_between_parts:
+            return
+        self._is_between_parts = True
+        try:
+            for _ in range(ALARM_RUN):
+                now = self._clock()
+                turn = self._schedule.take_alarm(now // 1000, {**self._held, device.place: _UNTIL_DONE})
+                if turn is None:
+                    return
+                await self._serve(self._blocks[turn.slot], turn, now)
+        finally:
+            self._is_between_parts = False
 
     async def _read_parts(self, block: PolledBlock, turn: Turn) -> None:
         """Reads a split block point by point; after a failure that concerns all, the rest is not asked."""
@@ -543,6 +619,8 @@ class Poller:
         first = last = None
         device = block.device
         for part in block.parts:
+            if first is not None:
+                await self._let_alarms_by(device)
             rest_us = device.free_us - self._clock()
             if device.gap_us and rest_us > 0:
                 await self._sleep(rest_us / 1_000_000)

@@ -49,6 +49,11 @@ class ProbeAccount:
         #: line time that probes took since the start
         self.spent_us = 0
 
+    def fit(self, longest_s: float) -> None:
+        """Goes on for a line whose largest ``max_reply_s`` is another one now."""
+        self._most_us = round((longest_s + _SPARE_S) * 1_000_000)
+        self._balance_us = min(self._balance_us, self._most_us)
+
     def allows(self, now_us: int, latest_us: int) -> bool:
         """Returns whether a silent device whose back-off is over may be probed now.
 

@@ -94,7 +94,8 @@ class Schedule:
         """Begins with each slot's next tick, or with the one that has begun."""
         self._slots = tuple(slots)
         self._waits = tuple(slot.deadline_ms or slot.interval_ms for slot in self._slots)
-        self._began_ms = now_ms
+        #: when each slot began
+        self._began_ms = [now_ms] * len(self._slots)
         begin = last_due if at_once else next_due
         self._classes = tuple(_ALARM if slot.is_alarm else _ORDINARY for slot in self._slots)
         # (when, slot, tick, class, is second) of those that are not due yet
@@ -115,6 +116,32 @@ class Schedule:
         self._ordinary_last: set[int] = set()
         heapify(self._coming)
 
+    def take_over(self, old: Schedule, places: Mapping[int, int]) -> None:
+        """Lets slots go on where those of an earlier schedule stood: no tick is asked twice, none is passed over.
+
+        Args:
+            old: of the same port; it is not to be used afterwards.
+            places: slot there -> slot here, of the same interval and phase.
+        """
+        carried = set(places.values())
+        self._coming = [entry for entry in self._coming if entry[1] not in carried]
+        for when, slot, tick, queue, is_second in old._coming:
+            if (number := places.get(slot)) is not None:
+                kept = _SECOND if queue == _SECOND else self._classes[number]
+                self._coming.append((when, number, tick, kept, is_second))
+        for queue, ready in enumerate(old._ready):
+            for _, slot, tick, is_second in ready:
+                if (number := places.get(slot)) is not None:
+                    kept = _SECOND if queue == _SECOND else self._classes[number]
+                    heappush(self._ready[kept], (tick + self._waits[number], number, tick, is_second))
+        for slot, number in places.items():
+            self._began_ms[number] = old._began_ms[slot]
+            if slot in old._second:
+                self._second[number] = old._second[slot]
+            if slot in old._begun:
+                self._begun.add(number)
+        heapify(self._coming)
+
     @property
     def next_ms(self) -> int | None:
         """When the next block becomes due, monotonic ms; None without slots."""
@@ -126,10 +153,7 @@ class Schedule:
         Args:
             held: device -> until when (monotonic ms) it may not be asked.
         """
-        coming = self._coming
-        while coming and coming[0][0] <= now_ms:
-            _, number, tick, queue, is_second = heappop(coming)
-            heappush(self._ready[queue], (tick + self._waits[number], number, tick, is_second))
+        self._come(now_ms)
         alarm, second, ordinary = self._ready
         if not (alarm or ordinary or second):
             return None
@@ -146,6 +170,17 @@ class Schedule:
             if turn is not None:
                 return turn
         return self._pick(_ORDINARY, now_ms, held)
+
+    def take_alarm(self, now_ms: int, held: Mapping[int, int]) -> Turn | None:
+        """As ``take``, but only an alarm block: what may go between the parts of a block that is read in pieces."""
+        self._come(now_ms)
+        return self._pick(_ALARM, now_ms, held) if self._ready[_ALARM] else None
+
+    def _come(self, now_ms: int) -> None:
+        coming = self._coming
+        while coming and coming[0][0] <= now_ms:
+            _, number, tick, queue, is_second = heappop(coming)
+            heappush(self._ready[queue], (tick + self._waits[number], number, tick, is_second))
 
     def again(self, slot: int, tick_ms: int, at_ms: int) -> None:
         """Wants a second attempt of a tick from ``at_ms`` on; it lapses when the slot's next tick comes."""
@@ -214,7 +249,7 @@ class Schedule:
         heappush(self._coming, (coming, number, coming, self._classes[number], False))
         if newest == tick:
             return Turn(number, tick, _NO_TICKS)
-        first = tick if tick >= self._began_ms else tick + interval_ms
+        first = tick if tick >= self._began_ms[number] else tick + interval_ms
         return Turn(number, newest, range(first, newest, interval_ms))
 
     def _first(self, ready: list[_Ready], now_ms: int, held: Mapping[int, int]) -> _Ready | None:

@@ -211,6 +211,7 @@ async def test_a_port_that_is_away_makes_no_device_silent() -> None:
     async with running({1: lambda request, now: (quality.PORT_CLOSED, (), 0)}, [block()]) as bench:
         await bench.time.advance(20)
         assert bench.poller.device_phases() == {"d1": Phase.HEALTHY}
+        assert bench.facts("device/d1")["state"] == "unreached", "nothing is known of it"
     assert set(bench.codes(0)) == {quality.PORT_CLOSED}
 
 
@@ -221,7 +222,10 @@ async def test_a_port_that_goes_and_comes_is_told_once_each(caplog: pytest.LogCa
 
     with caplog.at_level(logging.INFO, "edge_agent.bus"):
         async with running({1: script}, [block()]) as bench:
-            await bench.time.advance(15)
+            await bench.time.advance(6)
+            assert bench.facts("device/d1")["state"] == "unreached"
+            await bench.time.advance(9)
+            assert bench.facts("device/d1")["state"] == "healthy"
     messages = [record.getMessage() for record in caplog.records]
     assert [message.partition(" ")[2].partition(" ")[2] for message in messages] == [
         "is away: as the script says",
@@ -258,6 +262,26 @@ async def test_a_point_without_register_leaves_the_others(caplog: pytest.LogCapt
         assert bench.facts("device/d1")["refused_points"] == "p1"
     assert bench.rows[1][2:4] == ((0, None, 2), (quality.GOOD, quality.ILLEGAL_ADDRESS, quality.GOOD))
     assert sum("has no register" in record.getMessage() for record in caplog.records) == 1
+
+
+async def test_alarm_blocks_of_others_go_between_the_parts_of_a_split_block() -> None:
+    """Thirty points one by one take 1.5 s; an alarm block beside them is asked every 200 ms all the same."""
+    many = tuple(range(30))
+
+    def hole(request: ReadRequest, now: int) -> Answer:
+        whole = request.count > 1
+        return (quality.ILLEGAL_ADDRESS, (), 50_000) if whole else (quality.GOOD, (1,), 50_000)
+
+    blocks = [
+        block(device=0, offsets=many, interval_ms=5000, phase_ms=100),
+        block(device=1, first_point=30, interval_ms=200, is_alarm=True),
+    ]
+    async with running({1: hole, 2: answers(7, after_us=20_000)}, blocks) as bench:
+        await bench.time.advance(11)
+        alarms = [at_us for at_us, request in bench.port.asked if request.unit_id == 2]
+    assert max(after - before for before, after in pairwise(alarms)) <= 270_000
+    assert [row[2] for row in bench.rows if row[0] == 0][-1] == (1,) * 30
+    assert sum(code == quality.GOOD for code in bench.codes(1)) >= 50
 
 
 async def test_a_device_that_refuses_everything_is_not_split() -> None:
