@@ -10,7 +10,7 @@ from __future__ import annotations
 from contracts.batch import AlarmEvent, event_id
 from contracts.quality import NOT_ASKED
 from edge_agent.plan import PointPlan
-from rules import AlarmState, Occurrence, PointRules, Transition
+from rules import TRIAL, AlarmState, Occurrence, PointRules, Transition
 
 #: scheme of the silence rule's severity: it watches the source and maps no published level
 SUPERVISION = "supervision"
@@ -19,6 +19,10 @@ SUPERVISION = "supervision"
 def words_of(rules: PointRules, rule_id: str) -> tuple[str, str, str] | None:
     """Returns (en, zh, scheme) of a rule; None when the point has no such rule."""
     for rule in rules.limits:
+        if rule.id == rule_id:
+            return rule.en, rule.zh, rule.scheme
+    computed = [watch.limit for watch in rules.watches] + [pair.limit for pair in rules.pairs]
+    for rule in computed:
         if rule.id == rule_id:
             return rule.en, rule.zh, rule.scheme
     silence = rules.silence
@@ -77,7 +81,7 @@ def event_of(
         code=NOT_ASKED if sample is None else sample.code,
         sampled_us=transition.at_us if sample is None else sample.at_us,
         judged_us=judged_us,
-        marks=transition.marks,
+        marks=(*transition.marks, TRIAL) if point.rules.is_on_trial(transition.rule_id) else transition.marks,
     )
 
 
@@ -105,4 +109,5 @@ def ended(event: AlarmEvent, cause: str, *, gateway: str, boot_id: bytes, now_us
         code=NOT_ASKED,
         sampled_us=now_us,
         judged_us=now_us,
+        marks=tuple(mark for mark in event.marks if mark == TRIAL),
     )

@@ -14,17 +14,17 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Coroutine
-from dataclasses import replace
+from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contracts.batch import Genesis, HealthRecord, Origin
 from contracts.envelope import Type, seal
 from contracts.errors import ContractError
-from contracts.keys import Signer, Verifier, load_or_create, parse_key_line
-from contracts.topics import Channel, topic
+from contracts.keys import Signer, load_or_create
 from edge_agent import __version__
+from edge_agent.allowance import FILE_NAME as TRAFFIC
 from edge_agent.boot import count_boot, read_boot_id
 from edge_agent.bus.poller import Codes, Row
 from edge_agent.bus_ops import bus_operations
@@ -32,28 +32,38 @@ from edge_agent.clock import AnchorClock, monotonic_us
 from edge_agent.collect import Collector
 from edge_agent.control import ControlServer
 from edge_agent.delivery import Delivery
-from edge_agent.errors import ConfigError, EdgeError, PlanError, SpoolError, StateDirError
-from edge_agent.health import gateway_facts
+from edge_agent.errors import ConfigError, EdgeError, SpoolError, StateDirError
 from edge_agent.judge import Judge, ResetResult
 from edge_agent.keeper import Keeper
-from edge_agent.mqtt_link import MqttLink
+from edge_agent.last_good_time import FILE_NAME as LAST_GOOD_TIME
+from edge_agent.last_good_time import LastGoodTime
+from edge_agent.last_reboot import RunMarker
+from edge_agent.logged_once import LoggedOnce
+from edge_agent.modem import MmcliModem
 from edge_agent.open_store import Learnt, learn, learn_late
+from edge_agent.own_health import OwnHealth, known
 from edge_agent.plan import Plan
 from edge_agent.plan_catalogue import catalogue
-from edge_agent.plan_file import load_or_compile, load_plan, state_dir_of
-from edge_agent.ports_running import RunningPorts, unchanged_ports
+from edge_agent.plan_file import state_dir_of
+from edge_agent.plan_store import Choice, PlanStore
+from edge_agent.ports_running import RunningPorts
 from edge_agent.readings import Tick
+from edge_agent.reload import Reloader
+from edge_agent.reload_trial import Trial
 from edge_agent.sd_notify import Notifier
 from edge_agent.seal import Boot, Chain
 from edge_agent.sealer import Sealer
+from edge_agent.spending import Spending
 from edge_agent.spool_care import SpoolCare
 from edge_agent.spool_records import EpochRow, Opened, unasked_epoch_no
 from edge_agent.spool_thread import SpoolThread
-from edge_agent.state_dir import CONTROL, KEY, PLAN, SPOOL, StateDir
+from edge_agent.state_dir import CONTROL, KEY, SPOOL, StateDir
 from edge_agent.status import operations
 from edge_agent.uplink import Uplink
+from edge_agent.uplink_wiring import collector_keys, make_link
 
 if TYPE_CHECKING:
+    from edge_agent.metrics_server import MetricsServer
     from edge_agent.vibration.bursts import Bursts
 
 _LOG = logging.getLogger(__name__)
@@ -68,8 +78,22 @@ _OPEN_LIMIT_S = 2.0
 class Agent:
     """One gateway's agent."""
 
-    def __init__(self, *, config_path: Path, state_dir: Path, plan: Plan, signer: Signer, boot: Boot) -> None:
-        """Remembers what it needs; opens no file, starts no thread.
+    def __init__(
+        self,
+        *,
+        config_path: Path,
+        state_dir: Path,
+        plan: Plan,
+        signer: Signer,
+        boot: Boot,
+        trial: Trial | None = None,
+        marker: RunMarker | None = None,
+    ) -> None:
+        """Remembers what it needs; starts no thread.
+
+        Args:
+            trial: of the newest reload, where there was one.
+            marker: of this life of the agent; None: one is made.
 
         Raises:
             ConfigError: the plan's catalogue is larger than the wire carries.
@@ -80,7 +104,8 @@ class Agent:
         self.signer = signer
         self.gateway = signer.public.gateway_id
         self.boot = boot
-        self.clock = AnchorClock()
+        self.last_good_time = LastGoodTime(state_dir / LAST_GOOD_TIME)
+        self.clock = AnchorClock(last_good_us=self.last_good_time.us)
         self.spool = SpoolThread(
             state_dir / SPOOL, quota_bytes=plan.spool.quota_bytes, reserve_bytes=plan.spool.reserve_bytes
         )
@@ -98,13 +123,26 @@ class Agent:
         self.uplink: Uplink | None = None
         self.ports = RunningPorts(self._take_row)
         self._bursts: Bursts | None = None
-        self._catalogue = self._make_catalogue(plan)
+        self._catalogue = self.make_catalogue(plan)
+        self.spending = Spending(
+            plan=plan.uplink,
+            gateway=self.gateway,
+            boot_id=boot.boot_id,
+            usage_file=state_dir / TRAFFIC,
+            monotonic=monotonic_us,
+            anchor=self.clock.anchor,
+            alarms=lambda: len(self.judge.statement(monotonic_us()).events),
+            events_us=lambda: self.sealer.events_us,
+            note=self.note,
+            modem=MmcliModem() if plan.uplink.metered else None,
+        )
         self.sealer = Sealer(
             judge=self.judge,
             columns=self.columns,
             plan=lambda: self.plan,
             catalogue=lambda: self._catalogue,
-            health=self.health,
+            health=lambda: known(self.health()),
+            pace=self.spending.seal_pace,
         )
         self._control: ControlServer | None = None
         self._notify = Notifier()
@@ -112,8 +150,8 @@ class Agent:
         self._stopping = asyncio.Event()
         self._ended: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._reloading: set[asyncio.Task[None]] = set()
-        self._reload_lock = asyncio.Lock()
+        self.reloads = Reloader(self, PlanStore(config_path, state_dir), trial or Trial(), monotonic_us)
+        self._metrics: MetricsServer | None = None
         self.care = SpoolCare(
             state_dir,
             spool=self.spool,
@@ -123,6 +161,8 @@ class Agent:
             has_polled=lambda: self.first_row_us is not None,
             taken=self._take_recovered,
         )
+        self._marker = marker or RunMarker(state_dir, boot.boot_id)
+        self._own_health = OwnHealth(self, state_dir, self._marker)
         self._rows_seen = 0
         self._rows_at_watchdog = -1
 
@@ -139,26 +179,35 @@ class Agent:
         Raises:
             EdgeError: it could not start, or a task of it ended by itself.
         """
+        is_orderly = False
         loop = asyncio.get_running_loop()
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._hangup)
+        loop.add_signal_handler(signal.SIGHUP, self.reloads.hangup)
         try:
             await self._listen()
             self.ports.start(self.plan)
-            self._start_bursts()
+            self.start_bursts()
             await self._open_store()
             self._start_uplink()
             self._notify.ready()
             self._watch_over("sealing", self.sealer.run())
+            if self.uplink is not None and self.keeper is not None:
+                spending = self.spending.run(self.uplink, self.delivery, self.keeper.room.thin)
+                self._watch_over("counting what the link carries", spending)
             self._watch_over("tending the spool", self._tend_forever())
+            self._watch_over("the trials of reloads", self.reloads.run())
+            self._watch_over("health", self._own_health.run())
+            await self.serve_metrics()
             self._watch_over("the watchdog", self._feed_watchdog())
             self._watch_over("checking the spool", self.care.run())
             await self._stopping.wait()
+            is_orderly = self._ended is None
         finally:
             self._notify.stopping()
             _LOG.info("stopping")
             await self._leave()
+            self._marker.end(is_clean=is_orderly)
         if self._ended is not None:
             raise EdgeError(f"{self._ended} ended by itself; the log has the details")
 
@@ -189,10 +238,13 @@ class Agent:
         self._tasks.append(asyncio.get_running_loop().create_task(run()))
 
     async def _leave(self) -> None:
-        for task in (*self._tasks, *self._reloading):
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._reloading, return_exceptions=True)
-        await self._stop_bursts()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.reloads.stop()
+        if self._metrics is not None:
+            await self._metrics.close()
+        await self.stop_bursts()
         await self.ports.stop_all()
         if self.keeper is not None:
             try:
@@ -204,6 +256,7 @@ class Agent:
         if self.uplink is not None:
             await self._wait_for_receipts()
             await self.uplink.stop()
+            await self.spending.close()
             if self.keeper is not None:
                 await self.keeper.drain()
         if self._control is not None:
@@ -290,18 +343,34 @@ class Agent:
         """Returns how long this gateway's agent has run over all its starts."""
         return self._uptime_before + (monotonic_us() - self.started_us) // 1_000_000
 
-    def _make_catalogue(self, plan: Plan) -> tuple[bytes, bytes]:
+    def make_catalogue(self, plan: Plan) -> tuple[bytes, bytes]:
+        """Returns hash and envelope of a plan's catalogue.
+
+        Raises:
+            ConfigError: it is larger than the wire carries.
+        """
         document = catalogue(plan, self.gateway)
         try:
             return document.hash, seal(Type.CATALOGUE, document.body, self.signer, level=6)[0]
         except ContractError as error:
             raise ConfigError([f"{self._config_path}: {len(plan.points)} points are too many: {error}"]) from error
 
+    def take_catalogue(self, made: tuple[bytes, bytes]) -> None:
+        """Keeps and sends the catalogue of the plan that runs from now on."""
+        self._catalogue = made
+        self.sealer.keep_catalogue()
+        if self.uplink is not None:
+            self.uplink.catalogue_changed()
+
     async def _tend_forever(self) -> None:
         loop = asyncio.get_running_loop()
         due_s = loop.time() + _RETENTION_EVERY_S
+        said = LoggedOnce(_LOG)
         while True:
             await asyncio.sleep(_DISK_EVERY_S if self.keeper and self.keeper.room.is_disk_full else _DISK_EVERY_S * 6)
+            await loop.run_in_executor(None, self.last_good_time.offer, self.clock.anchor())
+            if self.uplink is not None and self.uplink.is_up and self.clock.wants_time():
+                self.uplink.ask()
             if self.keeper is None:
                 continue
             try:
@@ -309,8 +378,9 @@ class Agent:
                 if loop.time() >= due_s:
                     due_s = loop.time() + _RETENTION_EVERY_S
                     await self.keeper.room.tend()
+                said.back("tend", "the spool is tended again")
             except SpoolError as error:
-                _LOG.error("the spool could not be tended: %s", error)
+                said.gone("tend", "the spool could not be tended: %s", error)
 
     def _take_recovered(self, sentence: str) -> None:
         self.sealer.note("spool", sentence)
@@ -325,27 +395,19 @@ class Agent:
         if not wanted.host or not wanted.collector_keys:
             _LOG.warning("no collector is configured: everything stays in the spool")
             return
-        keys: dict[bytes, Verifier] = {}
-        for line in wanted.collector_keys:
-            key = parse_key_line(line, "uplink.collector_key")
-            keys[key.key_id] = Verifier(key)
-        link = MqttLink(
-            client_id=self.gateway,
-            host=wanted.host,
-            port=wanted.port,
-            subscribe=topic(self.gateway, Channel.RECEIPT).rsplit("/", 1)[0] + "/+",
-            will=(topic(self.gateway, Channel.STATUS), lambda: self.uplink.will() if self.uplink else b""),
-            username=wanted.username,
-            password=_password(wanted.password_file),
-            tls_ca=wanted.tls_ca,
-            is_clock_set=lambda: self.clock.anchor().state.value != "unset",
+        link = make_link(
+            wanted,
+            gateway=self.gateway,
+            clock=self.clock,
+            will=lambda: self.uplink.will() if self.uplink else b"",
+            is_urgent=lambda: self.delivery.backlog().alarm_batches > 0,
         )
         self.uplink = Uplink(
             link=link,
             delivery=self.delivery,
             spool=self.spool,
             signer=self.signer,
-            collector_keys=keys,
+            collector_keys=collector_keys(wanted),
             clock=self.clock,
             monotonic=monotonic_us,
             chain=lambda: keeper.chain,
@@ -354,7 +416,14 @@ class Agent:
             version=__version__,
             backlog_share=wanted.backlog_share,
             memory=keeper.memory,
+            max_bytes_per_s=wanted.link.max_bytes_per_s,
+            is_metered=wanted.metered,
         )
+        self.uplink.on_command = self.spending.hear
+        if wanted.seal_interval_s > wanted.link.live_interval_s:
+            # What waits for a seal that is far off would not be there soon after a reconnect.
+            self.uplink.on_connected = lambda: asyncio.get_running_loop().call_soon(self.sealer.seal_now)
+        self.spending.peer = lambda: link.peer
         self.uplink.on_damaged = keeper.damaged
         keeper.uplink = self.uplink
         self.uplink.start()
@@ -372,11 +441,14 @@ class Agent:
         finally:
             # Whatever becomes of the judgement, the reading is kept.
             self.columns.add(block, sampled_us, row, codes)
+            if self.reloads.is_waiting:
+                self.reloads.hear(block, codes)
         if self.first_row_us is None:
             self.first_row_us = monotonic_us()
             _LOG.info("first poll %.0f ms after the start", (self.first_row_us - self.started_us) / 1000)
 
-    def _start_bursts(self) -> None:
+    def start_bursts(self) -> None:
+        """Starts the bursts of the plan that runs, where it has any."""
         if not self.plan.bursts:
             return
         # Imported late: most gateways have none.
@@ -393,7 +465,8 @@ class Agent:
         )
         self._bursts.start(self.plan)
 
-    async def _stop_bursts(self) -> None:
+    async def stop_bursts(self) -> None:
+        """Stops them; safe to call twice."""
         bursts, self._bursts = self._bursts, None
         if bursts is not None:
             await bursts.stop()
@@ -411,6 +484,26 @@ class Agent:
             self.sealer.take_events(result.events)
         return result
 
+    def inhibit(self, point: str, *, reason: str, by: str, seconds: float) -> ResetResult:
+        """Inhibits a point for so long, in a person's name."""
+        now = monotonic_us()
+        result = self.judge.inhibit(point, reason=reason, by=by, now_us=now, until_us=now + round(seconds * 1e6))
+        if not result.refused:
+            self.sealer.note("inhibit", f"{point} for {seconds:.0f} s by {by}: {reason}")
+        return result
+
+    def end_inhibit(self, point: str, by: str) -> ResetResult:
+        """Ends an inhibit before its time, in a person's name."""
+        result = self.judge.end_inhibit(point, monotonic_us())
+        if not result.refused:
+            self.sealer.note("inhibit", f"{point} ended by {by}")
+            self.sealer.take_events(result.events)
+        return result
+
+    async def reload(self) -> dict[str, Any]:
+        """Compiles the site file and takes what changed; see ``reload.Reloader.reload``."""
+        return await self.reloads.reload()
+
     def note(self, kind: str, text: str) -> None:
         """Seals a line with the next batch."""
         self.sealer.note(kind, text)
@@ -423,32 +516,20 @@ class Agent:
 
     def facts(self) -> dict[str, float | int | str | None]:
         """Returns the agent's own facts, flat."""
-        keeper, uplink = self.keeper, self.uplink
-        backlog = self.delivery.backlog()
-        now = monotonic_us()
-        facts: dict[str, float | int | str | None] = {
-            "version": __version__,
-            "boot_counter": self.boot.counter,
-            "uptime_s": (now - self.started_us) // 1_000_000,
-            "clock": self.clock.anchor().state.value,
-            "link": "up" if uplink is not None and uplink.is_up else "down",
-            "spool_bytes": self.spool.used_bytes,
-            **self.care.facts(),
-            "backlog_alarm_batches": backlog.alarm_batches,
-            "backlog_data_batches": backlog.data_batches,
-            "backlog_epochs": backlog.epochs,
-            "readings_lost": self.sealer.readings_lost + self.columns.lost_readings,
-            "port_restarts": self.ports.restarts,
-        }
-        if keeper is not None:
-            facts["store"] = keeper.state.value
-            facts["spool_disk_full"] = int(keeper.room.is_disk_full)
-            facts.update({f"sealed_{key}": value for key, value in keeper.counts.items()})
-        if uplink is not None:
-            facts["receipt_age_s"] = None if uplink.receipt_us is None else (now - uplink.receipt_us) // 1_000_000
-            facts.update({f"link_{key}": value for key, value in uplink.counts.items()})
-        facts.update(gateway_facts(self._state_dir))
-        return facts
+        return self._own_health.facts()
+
+    async def serve_metrics(self) -> None:
+        """Listens for monitoring where the plan says, or nowhere."""
+        own = self.plan.own
+        if self._metrics is None and not own.metrics_host:
+            return
+        if self._metrics is None:
+            # Imported late: most gateways serve none.
+            from edge_agent.metrics_server import MetricsServer
+            from edge_agent.prometheus_text import metrics_text
+
+            self._metrics = MetricsServer(lambda: metrics_text(self.health()))
+        await self._metrics.serve(own.metrics_host, own.metrics_port)
 
     async def _feed_watchdog(self) -> None:
         """Feeds the service manager's watchdog while polling moves."""
@@ -463,75 +544,6 @@ class Agent:
                 self._rows_at_watchdog = self._rows_seen
                 self._notify.alive()
 
-    # -- reload ----------------------------------------------------------------------
-
-    def _hangup(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._reload_and_log())
-        self._reloading.add(task)
-        task.add_done_callback(self._reloading.discard)
-
-    async def _reload_and_log(self) -> None:
-        try:
-            await self.reload()
-        except EdgeError as error:
-            _LOG.error("the configuration is refused, the last good one goes on: %s", error)
-        except Exception:
-            _LOG.exception("the reload failed")
-
-    async def reload(self) -> dict[str, Any]:
-        """Compiles, compares and touches only the ports that changed.
-
-        Raises:
-            EdgeError: the new configuration is refused; the running plan goes on.
-        """
-        if self.keeper is None:
-            raise EdgeError("the agent is still asking its store; try again in a few seconds")
-        async with self._reload_lock:
-            loop = asyncio.get_running_loop()
-            new = await loop.run_in_executor(None, load_or_compile, self._config_path, self._state_dir / PLAN)
-            if new.hash == self.plan.hash:
-                return {"changed": False, "ports": []}
-            if (new.uplink, new.spool) != (self.plan.uplink, self.plan.spool):
-                _LOG.warning("changes of [uplink] and [spool] take effect at the next start")
-                new = replace(new, uplink=self.plan.uplink, spool=self.plan.spool)
-            return {"changed": True, "ports": await self._switch(new)}
-
-    async def _switch(self, new: Plan) -> list[str]:
-        # Made first: a plan whose catalogue cannot be sealed is refused before any port is touched.
-        made = self._make_catalogue(new)
-        same = unchanged_ports(self.plan, new)
-        touched = [port.id for port in self.plan.ports if port.id not in same and port.id in self.ports]
-        await self._stop_bursts()
-        await self.ports.stop(touched)
-        # From here to the end nothing waits, so no row comes under two plans.
-        # What was sampled under the old plan is sealed under the old catalogue.
-        self.sealer.seal_data()
-        self.plan = new
-        self._catalogue = made
-        self.sealer.keep_catalogue()
-        if self.uplink is not None:
-            self.uplink.catalogue_changed()
-        self.columns.replace_plan(new.row_blocks, new.points)
-        events = self.judge.replace_plan(new.points, new.row_blocks)
-        self.ports.renumber(same)
-        touched += self.ports.start(new)
-        self._start_bursts()
-        if events:
-            self.sealer.take_events(events)
-        changed = sorted(set(touched))
-        self.sealer.note("reload", f"plan {new.hash.hex()[:12]}; ports changed: {', '.join(changed) or 'none'}")
-        return changed
-
-
-def _password(path: str) -> str:
-    if not path:
-        return ""
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigError([f"uplink.password_file: {path}: {reason}"]) from error
-
 
 def run(config_path: Path) -> int:
     """Runs the agent of one site file until it is stopped; returns the exit status.
@@ -543,10 +555,7 @@ def run(config_path: Path) -> int:
     holder = StateDir(state_dir)
     holder.acquire()
     try:
-        try:
-            plan = load_or_compile(config_path, state_dir / PLAN)
-        except EdgeError as error:
-            plan = _last_good(state_dir / PLAN, error)
+        choice = PlanStore(config_path, state_dir).choose(monotonic_us())
         try:
             signer = load_or_create(state_dir / KEY)
         except OSError as error:
@@ -554,21 +563,12 @@ def run(config_path: Path) -> int:
         except ContractError as error:
             raise EdgeError(str(error)) from error
         boot = count_boot(state_dir / _BOOT_FILE, read_boot_id())
-        asyncio.run(_main(config_path, state_dir, plan, signer, boot))
+        agent = partial(Agent, config_path=config_path, state_dir=state_dir, signer=signer, boot=boot)
+        asyncio.run(_main(agent, choice))
     finally:
         holder.release()
     return 0
 
 
-async def _main(config_path: Path, state_dir: Path, plan: Plan, signer: Signer, boot: Boot) -> None:
-    await Agent(config_path=config_path, state_dir=state_dir, plan=plan, signer=signer, boot=boot).run()
-
-
-def _last_good(plan_path: Path, error: EdgeError) -> Plan:
-    """Starts with the last good plan where there is one: monitoring goes on, loudly."""
-    try:
-        plan = load_plan(plan_path)
-    except PlanError:
-        raise error from None
-    _LOG.error("the configuration cannot be used and the last good plan runs instead:\n%s", error)
-    return plan
+async def _main(agent: Callable[..., Agent], choice: Choice) -> None:
+    await agent(plan=choice.plan, trial=choice.trial).run()

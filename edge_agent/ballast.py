@@ -1,8 +1,8 @@
 """A file that holds a few megabytes of the disk, so that they can be given back when it is full.
 
 On a full disk SQLite cannot even delete: its log, or the file that the log is moved into, has
-to grow first.  Giving the ballast back makes that possible once; from then on the spool lives
-inside the pages that it frees.  The ballast is made again when there is space.
+to grow first.  Giving the ballast back makes that possible once; half of it becomes free pages of the spool,
+and from then on it lives inside its pages.  The ballast is made again when there is space.
 """
 
 from __future__ import annotations

@@ -34,6 +34,8 @@ _COMMANDS = {
     "status": ("status", "how the running agent is / 运行状态"),
     "alarms": ("alarms", "alarms that are active or latched / 当前报警"),
     "alarm": ("alarms", "reset a latched alarm / 复位报警"),
+    "rules": ("rules", "check rule packs, explain them, try them on old readings / 报警规则"),
+    "inhibit": ("inhibit", "keep a point from alarms while somebody works on it / 检修时抑制报警"),
     "key": ("key", "this gateway's public key; made where there is none / 网关公钥"),
     "profile": ("profile", "device profiles: list, show, test, new / 设备描述文件"),
     "spool": ("spool", "what is sealed and kept here / 本机已签名数据"),
@@ -99,6 +101,9 @@ def make_parser() -> argparse.ArgumentParser:
     reset.add_argument("rule", metavar="RULE", help="id of the rule, as `alarms` shows it")
     reset.add_argument("--by", required=True, metavar="NAME", help="the person who resets it")
     _add_place(reset)
+    made["reload"].add_argument("--wait", action="store_true", help="wait for the trial; exit status 1: rolled back")
+    _add_inhibit(made["inhibit"])
+    _add_rules(made["rules"])
     _add_profile(made["profile"])
     _add_spool(made["spool"])
     add_writing(made["write-register"], made["number"], made["replace"])
@@ -107,6 +112,37 @@ def make_parser() -> argparse.ArgumentParser:
     _add_json(made["write-register"])
     _add_bench(made["bench"])
     return parser
+
+
+def _add_inhibit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("point", metavar="POINT", help="key of the point, such as well-1/ch4")
+    parser.add_argument("--by", required=True, metavar="NAME", help="the person who works on it")
+    parser.add_argument("--reason", default="maintenance", metavar="TEXT", help="calibration, bump test ...")
+    parser.add_argument(
+        "--minutes", type=_number(float, 0.1, 1440), default=30.0, metavar="N", help="it ends by itself; default 30"
+    )
+    parser.add_argument("--end", action="store_true", help="end it now")
+    _add_place(parser)
+
+
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    checked = actions.add_parser("check", help="everything that is wrong with rule packs")
+    checked.add_argument("files", type=Path, nargs="*", metavar="FILE", help="packs or directories; default: shipped")
+    for name, text in (
+        ("explain", "what a pack, or the rules of a point, do"),
+        ("replay", "what they would have raised on old readings"),
+    ):
+        action = actions.add_parser(name, help=text)
+        action.add_argument("name", metavar="PACK|POINT", help="id or file of a pack, or a point of the site file")
+        action.add_argument("--dir", type=Path, action="append", default=[], metavar="DIR", help="further packs")
+        _add_config(action)
+        if name == "replay":
+            action.add_argument(
+                "readings", type=Path, metavar="FILE", help="CSV: time,value,quality; or `spool export`"
+            )
+            action.add_argument("--point", metavar="POINT", help="of several in the file")
+            _add_json(action)
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:

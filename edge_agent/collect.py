@@ -6,7 +6,8 @@ packing is done once for each seal.  If sealing stalls the oldest rows of a bloc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from contracts.columns import encode_block
@@ -52,13 +53,23 @@ class Collector:
         self._latest: list[Tick | None] = []
         self.replace_plan(blocks, points)
 
-    def replace_plan(self, blocks: Sequence[BlockPlan | FeatureBlock], points: Sequence[PointPlan]) -> None:
-        """Begins anew for another plan; rows that no seal took before are lost, and counted."""
+    def replace_plan(
+        self,
+        blocks: Sequence[BlockPlan | FeatureBlock],
+        points: Sequence[PointPlan],
+        same: Mapping[int, int] = MappingProxyType({}),
+    ) -> None:
+        """Begins anew for another plan; rows that no seal took before are lost, and counted.
+
+        Args:
+            same: old block number -> new one, where rows mean the same; the newest row of those is still known.
+        """
+        known = {same[number]: self.latest(number) for number in range(len(self._rows)) if number in same}
         self.lost_rows += sum(map(len, self._rows))
         self.lost_readings += self.readings
         self._kinds = [tuple(points[number].kind for number in block.points) for block in blocks]
         self._rows = [[] for _ in blocks]
-        self._latest = [None] * len(self._kinds)
+        self._latest = [known.get(number) for number in range(len(self._kinds))]
 
     def add(self, block: int, sampled_us: int, row: Row, codes: Codes) -> None:
         """Keeps one row; ``row`` and ``codes`` are not to be changed afterwards."""

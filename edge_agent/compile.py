@@ -3,7 +3,7 @@
 ``edge-agent check`` calls it, and the daemon runs it as a short-lived child, so that neither
 pydantic nor a half-read file ever gets into the running process.
 
-    python -m edge_agent.compile FILE --out PLAN
+    python -m edge_agent.compile FILE --out PLAN [--like RUNNING]
 
 Exit status: 0 with warnings on stderr, 2 with one line per problem on stderr.
 """
@@ -30,13 +30,16 @@ from edge_agent.bus.budget import plan_budgets, unmet
 from edge_agent.bus.request_time import LineNeed, line_share
 from edge_agent.config import Device, DtuPort, Port, RtuTcpPort, SerialPort, Site, TcpPort, device_key, read_site
 from edge_agent.data_files import rules_dir
-from edge_agent.errors import ConfigError, EdgeError, StateDirError
+from edge_agent.errors import ConfigError, EdgeError, PlanError, StateDirError
 from edge_agent.plan import DevicePlan, Plan, PortPlan
 from edge_agent.plan_catalogue import catalogue
-from edge_agent.plan_file import state_dir_of, sum_of
+from edge_agent.plan_diff import keep_phases
+from edge_agent.plan_file import load_plan, state_dir_of, sum_of
+from edge_agent.plan_own import OwnPlan
 from edge_agent.replacements import FILE as REPLACEMENTS
 from edge_agent.replacements import Replacement, read_replacements, serial_now
 from edge_agent.site_bursts import SiteBursts
+from edge_agent.site_confirmations import finish_rules
 from edge_agent.site_points import SitePoints, spread_phases
 from edge_agent.site_report import SiteReport
 from edge_agent.site_rules import RuleBook
@@ -121,12 +124,13 @@ def compile_site(path: Path, *, allow_overrun: bool = False) -> Compiled:
         ports=tuple(ports),
         devices=tuple(devices),
         blocks=tuple(spread_phases(found.blocks, lines)),
-        points=tuple(found.points),
+        points=finish_rules(found.points, site.confirmation, report),
         uplink=plan_uplink(site.uplink, report),
         spool=plan_spool(site.spool, report),
         inputs=tuple((name, sum_of(name)) for name in report.inputs),
         version=__version__,
         bursts=bursts,
+        own=_own(site),
     )
     _check_lines(plan, report)
     _check_deadlines(plan, report, allow_overrun=allow_overrun or site.allow_overrun)
@@ -274,6 +278,16 @@ def _replacements(path: Path, report: SiteReport) -> tuple[Replacement, ...]:
         return ()
 
 
+def _own(site: Site) -> OwnPlan:
+    host, port = site.metrics.address
+    return OwnPlan(
+        reload_trial_s=float(site.gateway.reload_trial_s),
+        metrics_host=host,
+        metrics_port=port,
+        card_endurance_bytes=round(site.spool.card_endurance_tb * 1e12),
+    )
+
+
 def _device(device: Device, profile: Profile, place: int, replacements: Sequence[Replacement]) -> DevicePlan:
     names = device.name or profile.names
     return DevicePlan(
@@ -353,16 +367,26 @@ def _check_catalogue(plan: Plan, report: SiteReport) -> None:
         report.problem("device", message)
 
 
+def _like(plan: Plan, running: Path) -> Plan:
+    try:
+        return keep_phases(load_plan(running), plan)
+    except PlanError:
+        # Gone or of another program: the even spread is right as it is.
+        return plan
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compiles one file into a plan file; see the module for the exit status."""
     parser = argparse.ArgumentParser(prog="python -m edge_agent.compile")
     parser.add_argument("file", type=Path, help="site file")
     parser.add_argument("--out", type=Path, required=True, help="plan file to write")
+    parser.add_argument("--like", type=Path, help="plan file whose phases stay where a block is read as before")
     options = parser.parse_args(arguments)
     try:
         compiled = compile_site(options.file)
+        plan = compiled.plan if options.like is None else _like(compiled.plan, options.like)
         try:
-            write_atomically(options.out, compiled.plan.to_bytes(), mode=0o600)
+            write_atomically(options.out, plan.to_bytes(), mode=0o600)
         except OSError as error:
             raise unusable(options.out, error) from error
     except EdgeError as error:

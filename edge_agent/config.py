@@ -25,7 +25,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from drivers.dial_in import KINDS, Packet, PacketForm
 from drivers.errors import DriverError
 from drivers.rs485 import Rs485Settings
+from edge_agent.config_rules import Confirmed, LimitChange, Number, Pair
 from edge_agent.errors import ConfigError
+from edge_agent.plan_own import CARD_ENDURANCE_BYTES, RELOAD_TRIAL_S
 
 MAX_BYTES = 4 * 1024 * 1024
 _ID = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
@@ -36,7 +38,24 @@ Seconds = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
 #: from the change of a register to its judgement
 Deadline = Annotated[float, Field(ge=0.2, le=172_800, allow_inf_nan=False)]
 Timeout = Annotated[float, Field(ge=0.05, le=60, allow_inf_nan=False)]
-Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+def listen_address(text: str, example: str) -> tuple[str, int]:
+    """Returns host and port of an address to listen on.
+
+    Raises:
+        ValueError: says what would be right.
+    """
+    host, _, number = text.rpartition(":")
+    any_host = "[::]" if example.startswith("0.0.0.0") else "[::1]"
+    fits = f"{example} or {any_host}:{example.rpartition(':')[2]} would be right"
+    try:
+        address = ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise ValueError(f"begins with no IP address; {fits}") from None
+    if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= 65535:
+        raise ValueError(f"ends with no port from 1 to 65535; {example} would be right")
+    return str(address), int(number)
 
 
 class _Table(BaseModel):
@@ -55,6 +74,10 @@ class Gateway(_Table):
 
     name: Names
     state_dir: Annotated[str, Field(description="relative to this file; default: STATE_DIRECTORY of systemd")] = ""
+    reload_trial_s: Annotated[
+        float,
+        Field(ge=0, le=86_400, allow_inf_nan=False, description="after a reload; 0: it is never rolled back"),
+    ] = RELOAD_TRIAL_S
 
 
 class Uplink(_Table):
@@ -72,6 +95,27 @@ class Uplink(_Table):
     seal_interval_s: Annotated[float, Field(ge=0.2, le=3600, description="default 2; 60 where metered")] | None = None
     metered: bool = False
     backlog_share: Annotated[float, Field(gt=0, le=1, description="part of the link that backlog may take")] = 0.5
+    allowance_mb: Annotated[
+        int | None, Field(ge=1, le=10_000_000, description="what the operator allows in a month, both ways")
+    ] = None
+    billing_day: Annotated[int, Field(ge=1, le=28, description="the month of the bill begins on it")] = 1
+    allowance_warn: Annotated[
+        list[Annotated[float, Field(gt=0, lt=1)]],
+        Field(max_length=8, description="parts of the allowance at which it is told"),
+    ] = [0.5, 0.8]
+    allowance_thin: Annotated[
+        float, Field(gt=0, le=1, description="from this part of the allowance on ordinary data are thinned")
+    ] = 0.9
+    max_bytes_per_s: Annotated[int | None, Field(ge=100, le=1_000_000_000, description="default: no cap")] = None
+    interface: Annotated[
+        str, Field(max_length=15, description="whose bytes count; default: the one of the route to the broker")
+    ] = ""
+    first_connect_spread_s: Annotated[
+        float, Field(ge=0, le=300, description="the first try after a start comes anywhere within this")
+    ] = 0.0
+    reconnect_most_s: Annotated[
+        float, Field(ge=0.5, le=60, description="no wait between two tries to connect is longer")
+    ] = 60.0
 
 
 class Spool(_Table):
@@ -80,6 +124,28 @@ class Spool(_Table):
     quota_mb: Annotated[int, Field(ge=1, le=1_000_000)] = 1024
     reserve_mb: Annotated[int, Field(ge=0, le=1_000_000, description="part of quota_mb for alarms only")] = 64
     retention_days: Annotated[int, Field(ge=0, le=3650, description="of delivered batches")] = 7
+    card_endurance_tb: Annotated[
+        float,
+        Field(gt=0, le=1_000_000, allow_inf_nan=False, description="what its data sheet says may be written"),
+    ] = CARD_ENDURANCE_BYTES / 1e12
+
+
+class Metrics(_Table):
+    """Figures for a monitoring system, as Prometheus text."""
+
+    listen: Annotated[str, Field(description="address and port, such as 127.0.0.1:9464; empty: none")] = ""
+
+    @field_validator("listen")
+    @classmethod
+    def _is_address(cls, listen: str) -> str:
+        if listen:
+            listen_address(listen, "127.0.0.1:9464")
+        return listen
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen on; empty and 0 for none."""
+        return listen_address(self.listen, "127.0.0.1:9464") if self.listen else ("", 0)
 
 
 Host = Annotated[str, Field(min_length=1, max_length=253)]
@@ -159,20 +225,13 @@ class DtuPort(_Table):
     @field_validator("listen")
     @classmethod
     def _is_address(cls, listen: str) -> str:
-        host, _, number = listen.rpartition(":")
-        try:
-            ip_address(host.removeprefix("[").removesuffix("]"))
-        except ValueError:
-            raise ValueError("begins with no IP address; 0.0.0.0:9000 or [::]:9000 would be right") from None
-        if not number.isascii() or not number.isdigit() or not 1 <= int(number) <= 65535:
-            raise ValueError("ends with no port from 1 to 65535; 0.0.0.0:9000 would be right")
+        listen_address(listen, "0.0.0.0:9000")
         return listen
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port to listen on."""
-        host, _, number = self.listen.rpartition(":")
-        return str(ip_address(host.removeprefix("[").removesuffix("]"))), int(number)
+        return listen_address(self.listen, "0.0.0.0:9000")
 
 
 class KernelRs485(_Table):
@@ -228,20 +287,6 @@ Port = Annotated[TcpPort | RtuTcpPort | DtuPort | SerialPort, Field(discriminato
 _PORT_TABLES: dict[str, type[BaseModel]] = {"tcp": TcpPort, "rtu-tcp": RtuTcpPort, "dtu": DtuPort, "serial": SerialPort}
 
 
-class LimitChange(_Table):
-    """What this site changes of one limit of a rule set; left out: as the rule set says."""
-
-    value: Number | None = None
-    unit: Annotated[str, Field(description="UCUM unit of value and deadband; default: the rule's own")] | None = None
-    deadband: Number | None = None
-    on_delay_s: Number | None = None
-    off_delay_s: Number | None = None
-    on_samples: int | None = None
-    basis: str | None = None
-    set_by: str | None = None
-    set_at: str | None = None
-
-
 class Point(_Table):
     """What this site changes of one point of the profile."""
 
@@ -254,6 +299,7 @@ class Point(_Table):
     longest_silence_s: Annotated[float, Field(gt=0, le=604_800)] | None = None
     rules: Annotated[list[str], Field(description="rule sets, by id")] = []
     limits: Annotated[dict[str, LimitChange], Field(description="by the limit's name in the rule set")] = {}
+    pair: Annotated[list[Pair], Field(description="alarms that a second point confirms")] = []
 
 
 class FeatureChange(_Table):
@@ -308,10 +354,12 @@ class Site(_Table):
     gateway: Gateway
     uplink: Uplink | None = None
     spool: Spool = Spool()
+    metrics: Metrics = Metrics()
     port: Annotated[list[Port], Field(min_length=1)]
     device: Annotated[list[Device], Field(min_length=1)]
     profile_dirs: Annotated[list[str], Field(description="directories of further device profiles")] = []
     rule_dirs: Annotated[list[str], Field(description="directories of further rule packs")] = []
+    confirmation: Annotated[list[Confirmed], Field(description="limits confirmed in writing; others are on trial")] = []
     allow_overrun: Annotated[bool, Field(description="run although an alarm point can miss its deadline")] = False
 
 

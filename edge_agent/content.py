@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contracts.batch import HealthRecord, Note, Origin, Statement
+from contracts.inhibit import Inhibit
 from contracts.waveform import Waveform
 
 
@@ -25,5 +26,6 @@ class Content:
     health: Sequence[HealthRecord] = field(default=())
     notes: Sequence[Note] = field(default=())
     waveforms: Sequence[Waveform] = field(default=())
+    inhibits: Sequence[Inhibit] = field(default=())
     #: None: that of the chain
     origin: Origin | None = None

@@ -89,7 +89,7 @@ class ControlServer:
             self._talks.add(task)
             task.add_done_callback(self._talks.discard)
         try:
-            while line := await asyncio.wait_for(reader.readline(), _IDLE_S):
+            while line := await _next_line(reader):
                 answer = await self._answer(line)
                 writer.write(json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
                 await writer.drain()
@@ -123,6 +123,12 @@ class ControlServer:
             return _refused(f"{request['op']} failed inside the agent; its log has the details", 1)
 
 
+async def _next_line(reader: asyncio.StreamReader) -> bytes:
+    # Not wait_for: before Python 3.12 it swallows a cancellation that comes in the moment of the line.
+    async with asyncio.timeout(_IDLE_S):
+        return await reader.readline()
+
+
 def text_of(request: Request, name: str, limit: int = 256) -> str:
     """Returns a text argument of a request.
 
@@ -132,7 +138,16 @@ def text_of(request: Request, name: str, limit: int = 256) -> str:
     value = request.get(name)
     if not isinstance(value, str) or not value.strip() or len(value) > limit:
         raise ControlError(f"{name!r} is needed: text of 1 to {limit} characters", exit_status=2)
+    _utf8(value, name)
     return value.strip()
+
+
+def _utf8(text: str, name: str) -> bytes:
+    # A terminal that is not set to UTF-8 brings half characters: what holds one can be neither sealed nor kept.
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise ControlError(f"{name}: not UTF-8; set the terminal to UTF-8", exit_status=2) from None
 
 
 def ask(path: Path, op: str, *, timeout_s: float = 10.0, **arguments: Any) -> Any:
@@ -148,7 +163,7 @@ def ask(path: Path, op: str, *, timeout_s: float = 10.0, **arguments: Any) -> An
         NotRunningError: nobody listens there.
         ControlError: refused, or no answer in time.
     """
-    request = json.dumps({"op": op, **arguments}, ensure_ascii=False).encode() + b"\n"
+    request = _utf8(json.dumps({"op": op, **arguments}, ensure_ascii=False), "an argument") + b"\n"
     if len(request) > MAX_REQUEST:
         raise ControlError("the request is too long", exit_status=2)
     answer = bytearray()

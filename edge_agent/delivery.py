@@ -6,8 +6,8 @@ waited so long that it is sent again; the broker's acknowledgement proves nothin
 covers a batch, what was sent clearly before it and is not covered was *overtaken*: nobody listened
 when it passed (a collector that came back to the broker after us), so it is sent again at once.
 
-How much history may be in flight follows the link: the window doubles while receipts come back
-soon and halves when they are slow, so that on a thin link an alarm does not queue behind it.
+How much history may be in flight follows the link (``window.py``), so that on a thin one an alarm does not
+queue behind it.
 While no receipt comes at all, sending again waits ever longer: a broker without a collector would
 otherwise be sent the same window for ever.
 """
@@ -21,18 +21,14 @@ from typing import Literal
 
 from contracts.batch import Head, Lane
 from contracts.receipt import Receipt
+from edge_agent.bus.counters import Latency
 from edge_agent.ranges import Ranges
 from edge_agent.spool_records import EpochRow, LaneView
+from edge_agent.window import Window
 
 Key = tuple[int, Lane]
 #: (epoch number, lane, seq)
 BatchKey = tuple[int, Lane, int]
-#: history in flight at first, and at least (bytes)
-_FIRST_WINDOW = 64 * 1024
-_LEAST_WINDOW = 16 * 1024
-#: a receipt within this time lets the window grow, one after the second makes it shrink (us)
-_SOON_US = 1_000_000
-_LATE_US = 3_000_000
 #: a batch sent so long before one that was receipted has not merely changed places with it (us)
 _OVERTAKEN_US = 1_000_000
 #: sending again waits at most this many times as long as at first
@@ -68,11 +64,12 @@ class Delivery:
         self._gateway = gateway
         self._resend_after = resend_after_us
         self._patience = 1
-        self._most_window = window_bytes
-        self._window = min(window_bytes, _FIRST_WINDOW)
+        self._window = Window(window_bytes)
         self._lanes: dict[Key, LaneView] = {}
         self._numbers: dict[bytes, int] = {}
         self._rows: dict[int, EpochRow] = {}
+        #: epochs that were found in the spool and are not sealed into: it may have lost their newest batches
+        self._found: set[int] = set()
         #: lanes in which something may wait
         self._open: set[Key] = set()
         self._in_flight: dict[BatchKey, tuple[int, int]] = {}
@@ -84,8 +81,12 @@ class Delivery:
         #: since when (UTC us) and which collector epoch the newest receipt came from
         self.collector: tuple[int, bytes] = (0, b"")
         self._serials: dict[Key, int] = {}
-        self.refused: deque[tuple[int, Lane, int, str]] = deque(maxlen=100)
+        #: number of the epoch, lane, seq, and the collector's word for why; the newest of them
+        self.refused: deque[tuple[int, Lane, int, str]] = deque(maxlen=1000)
+        self.refused_count = 0
         self.last_receipt: Receipt | None = None
+        #: from sending to the receipt, since health looked last
+        self.receipt_latency = Latency()
         #: batches that were taken to be lost because one sent later was receipted
         self.overtaken = 0
         #: those of this connection that are still not receipted: they wait for their time from now on
@@ -97,6 +98,8 @@ class Delivery:
         """Learns an epoch; a new one has empty lanes."""
         self._numbers[row.epoch] = row.no
         self._rows[row.no] = row
+        if lanes is not None:
+            self._found.add(row.no)
         for lane in Lane:
             view = lanes[lane] if lanes else LaneView(head=Head(seq=0, digest=b""), delivered=Ranges())
             self._lanes[row.no, lane] = view
@@ -111,6 +114,7 @@ class Delivery:
         row = self._rows.pop(no, None)
         if row is None:
             return
+        self._found.discard(no)
         del self._numbers[row.epoch]
         for lane in Lane:
             del self._lanes[no, lane]
@@ -235,13 +239,16 @@ class Delivery:
         named = [(receipt.contiguous, receipt.digest)] if receipt.contiguous else []
         named += [(item.last, item.digest) for item in receipt.also]
         named += [(item.seq, item.digest) for item in receipt.refused]
-        if any(seq > view.head.seq for seq, _ in named):
+        # Of an epoch that is over the collector may hold more than the spool: its log was lost, or the agent
+        # was killed before a volatile epoch was stored.  What lies beyond cannot be compared and is not here
+        # to be released; what lies below is believed by the receipt's signature.
+        if number not in self._found and any(seq > view.head.seq for seq, _ in named):
             return "beyond_head", []
         head = (view.head.seq, view.head.digest)
         return "applied", [
             Claim(epoch_no=number, lane=receipt.lane, seq=seq, digest=digest)
             for seq, digest in named
-            if (seq, digest) != head
+            if seq <= view.head.seq and (seq, digest) != head
         ]
 
     def _is_older(self, receipt: Receipt, key: Key) -> bool:
@@ -278,6 +285,7 @@ class Delivery:
                 entry = (number, receipt.lane, refused.seq, refused.code)
                 if entry not in self.refused:
                     self.refused.append(entry)
+                    self.refused_count += 1
         self._deliver(key, proven)
         self.last_receipt = receipt
         self._patience = 1
@@ -288,6 +296,7 @@ class Delivery:
         view = self._lanes[key]
         before = list(view.delivered)
         for first, last in proven:
+            last = min(last, view.head.seq)
             view.delivered.add(first, last)
             view.settled.add(first, last)
         if list(view.delivered) != before:
@@ -295,20 +304,17 @@ class Delivery:
         self._look(key)
 
     def _land_delivered(self, key: Key, now_us: int | None) -> None:
-        slowest = newest = 0
+        newest = 0
         delivered = self._lanes[key].delivered
         for flying in [item for item in self._in_flight if item[:2] == key and item[2] in delivered]:
             sent_us = self._in_flight[flying][0]
             newest = max(newest, sent_us)
             if now_us is not None:
-                slowest = max(slowest, now_us - sent_us)
+                self._window.came_back(sent_us, now_us, is_history=flying in self._backlog_keys)
+                self.receipt_latency.add(now_us - sent_us)
             self._land(flying)
             self._overtaken_once.discard(flying)
         self._land_overtaken(key[1], newest)
-        if slowest > _LATE_US:
-            self._shrink()
-        elif 0 < slowest < _SOON_US:
-            self._window = min(self._most_window, self._window * 2)
 
     def _land_overtaken(self, lane: Lane, sent_us: int) -> None:
         """Forgets what was sent clearly before a batch that came through.
@@ -328,9 +334,6 @@ class Delivery:
             self._land(item)
         self._overtaken_once.update(lost)
         self.overtaken += len(lost)
-
-    def _shrink(self) -> None:
-        self._window = max(min(_LEAST_WINDOW, self._most_window), self._window // 2)
 
     def distrust(self) -> None:
         """Takes back what a collector that is no more has receipted; what was removed since stays settled."""
@@ -364,6 +367,7 @@ class Delivery:
         if is_backlog:
             self._backlog_keys.add(key)
             self._backlog_bytes += size
+            self._window.sent(now_us, self._backlog_bytes)
 
     def _land(self, key: BatchKey) -> None:
         flight = self._in_flight.pop(key, None)
@@ -380,6 +384,7 @@ class Delivery:
         self._overtaken_once.clear()
         self._in_flight_bytes = self._backlog_bytes = 0
         self._patience = 1
+        self._window.restart()
 
     def expire(self, now_us: int) -> int:
         """Forgets flights that waited too long for a receipt; returns how many."""
@@ -389,7 +394,7 @@ class Delivery:
             self._land(key)
         if stale:
             self._patience = min(self._patience * 2, _MOST_PATIENCE)
-            self._shrink()
+            self._window.gave_up(now_us)
         return len(stale)
 
     def next_expiry_us(self) -> int | None:
@@ -397,13 +402,19 @@ class Delivery:
         oldest = min((at for at, _ in self._in_flight.values()), default=None)
         return None if oldest is None else oldest + self._resend_after * self._patience
 
+    def in_flight(self) -> Collection[BatchKey]:
+        """Returns what was sent and is neither receipted nor given up."""
+        return self._in_flight.keys()
+
     def is_in_flight(self, key: BatchKey) -> bool:
         """Returns whether a batch was sent and neither receipted nor given up."""
         return key in self._in_flight
 
     def room(self, share: float) -> int:
         """Returns how many bytes of history may be launched now (<= 0: none)."""
-        return min(int(self._window * share) - self._backlog_bytes, self._window - self._in_flight_bytes)
+        self._window.share = share
+        size = self._window.size
+        return min(int(size * share) - self._backlog_bytes, size - self._in_flight_bytes)
 
     def to_send(self, lane: Lane) -> list[tuple[int, list[tuple[int, int]]]]:
         """Returns per epoch, oldest first, the seq ranges of a lane that wait and are not in flight."""

@@ -52,5 +52,9 @@ class SpoolError(EdgeError):
     """The store of sealed batches cannot be opened, read or written; it may answer again later."""
 
 
+class TlsError(EdgeError, OSError):
+    """The broker's certificate does not fit the time, or the file that it is checked against cannot be used."""
+
+
 class ToolError(EdgeError):
     """A tool cannot go on: the port is not there, is held by somebody else, or cannot do what is asked."""

@@ -15,31 +15,32 @@ at most ``RESTORE_WAIT_US``: an alarm that stood before a restart is then not ra
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 from contracts.batch import AlarmEvent, Statement
-from contracts.columns import MAX_COUNT
 from contracts.errors import ContractError
+from contracts.inhibit import Inhibit
 from contracts.quality import CODES, GOOD, OVER_RANGE, UNDER_RANGE, WITH_VALUE
 from edge_agent.alarm_events import ended, event_of
+from edge_agent.inhibits import Inhibits
+from edge_agent.judge_pairs import Pairs
 from edge_agent.judge_state import Standing, StoredPoint, pack_state, unpack_state
+from edge_agent.judged import Codes, JudgedBlock, JudgedPoint, Row
 from edge_agent.plan import BlockPlan, PointPlan
 from edge_agent.vibration.records import FeatureBlock
 from rules import (
     LimitState,
-    Phase,
+    PairState,
     PointState,
     RulesError,
-    Sample,
     Severity,
     Transition,
+    begin_inhibit,
+    check_inhibit,
     check_silence,
+    end_inhibit,
     is_heard,
-    quiet_band,
-    quiet_counts,
     reload,
     remove,
     reset,
@@ -58,17 +59,14 @@ MAX_NAME = 100
 _HEARD = frozenset(code for code in CODES if is_heard(code))
 #: codes that prove nothing: no number, and no statement about a range
 _NOTHING = frozenset(code for code in CODES if code not in WITH_VALUE) - {OVER_RANGE, UNDER_RANGE}
-_BEYOND = MAX_COUNT + 1
 _GRAVITY = (Severity.RED, Severity.ORANGE, Severity.YELLOW, Severity.BLUE, Severity.INFO)
 
-Row = Sequence[int | float | None]
-Codes = Sequence[int] | None
 Events = Sequence[AlarmEvent]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResetResult:
-    """What became of a reset."""
+    """What became of what a person asked: a reset, or an inhibit's begin or end."""
 
     events: tuple[AlarmEvent, ...] = ()
     #: why it was refused, in words; empty when it was done
@@ -99,13 +97,16 @@ class Judge:
         self.is_changed = False
         #: (point, rule) -> newest event of an alarm that is not cleared
         self._newest: dict[tuple[str, str], AlarmEvent] = {}
+        #: which points somebody works on, and what of it is to be signed
+        self.inhibits = Inhibits()
         #: events that the next call hands out
         self._owed: list[AlarmEvent] = []
         now = clock()
         # Points with the same rules begin in the same state: one record for all of them.
         begun = {id(plan.rules): start(plan.rules, boot=boot_id, now_us=now) for plan in points}
-        self._points = [_Point(plan, begun[id(plan.rules)]) for plan in points]
-        self._blocks = [_Block(self._points[number] for number in block.points) for block in blocks]
+        self._points = [JudgedPoint(plan, begun[id(plan.rules)]) for plan in points]
+        self._pairs = Pairs(self._points)
+        self._blocks = [JudgedBlock(self._points[number] for number in block.points) for block in blocks]
         self._waiting: list[tuple[int, int, Row, Codes, int]] | None = []
         self._wait_until_us = now + RESTORE_WAIT_US
         # One look on the hot path for both: rows wait, or events are owed.
@@ -137,7 +138,7 @@ class Judge:
                 return ()
         return self._judge_closely(block, sampled_us, row, codes, replied_us)
 
-    def _judge_closely(self, block: _Block, sampled_us: int, row: Row, codes: Codes, replied_us: int) -> Events:
+    def _judge_closely(self, block: JudgedBlock, sampled_us: int, row: Row, codes: Codes, replied_us: int) -> Events:
         # The rules want a point's samples in order of time; a tick that was missed beside a slow
         # reply may lie before it.
         at_us = max(sampled_us, block.sampled_us)
@@ -169,17 +170,23 @@ class Judge:
 
     def _take(
         self,
-        point: _Point,
+        point: JudgedPoint,
         state: PointState,
         made: Iterable[Transition],
         events: list[AlarmEvent],
         judged_us: int | None = None,
     ) -> None:
         """Keeps a point's new state and turns its transitions into events."""
-        if state != point.state:
-            point.put(state)
-            self.is_changed = True
+        if state is not point.state:
+            if state != point.state:
+                point.put(state)
+                self.is_changed = True
+            else:
+                # Only what a watch remembers differs: nothing to keep, and the same band.
+                point.state = state
+        at_us = 0
         for transition in made:
+            at_us = max(at_us, transition.at_us)
             key = (point.plan.key, transition.rule_id)
             event = event_of(
                 transition,
@@ -191,6 +198,15 @@ class Judge:
             )
             self._remember(event)
             events.append(event)
+        if at_us:
+            for owner in self._pairs.watching(point.plan.key):
+                self._confirm(owner, at_us, events)
+
+    def _confirm(self, owner: JudgedPoint, at_us: int, events: list[AlarmEvent]) -> None:
+        """Looks at the pairs of one point."""
+        state, made = self._pairs.step(owner, at_us)
+        if state is not owner.state:
+            self._take(owner, state, made, events)
 
     def _remember(self, event: AlarmEvent) -> None:
         self.is_changed = True
@@ -220,6 +236,9 @@ class Judge:
                 return ()
             self.begin()
         events = self._pay()
+        self._check_inhibits(now_us, events)
+        for owner in self._pairs.owners:
+            self._confirm(owner, now_us, events)
         for block in self._blocks:
             if block.silence_us is None or now_us - block.heard_us < block.silence_us:
                 continue
@@ -251,6 +270,58 @@ class Judge:
         events: list[AlarmEvent] = []
         self._take(found, done.state, done.transitions, events)
         return ResetResult(events=tuple(events))
+
+    def inhibit(self, point: str, *, reason: str, by: str, now_us: int, until_us: int) -> ResetResult:
+        """Inhibits a point: its samples set and clear nothing until then, and an active alarm stays.
+
+        Args:
+            point: key of the point; a second inhibit of it replaces the first.
+            reason: why, in a few words.
+            by: name of the person, at most ``MAX_NAME`` characters.
+            now_us: monotonic.
+            until_us: monotonic.
+        """
+        found = next((item for item in self._points if item.plan.key == point), None)
+        if found is None:
+            return ResetResult(refused=f"there is no point {point!r}")
+        if len(by) > MAX_NAME or len(reason) > MAX_NAME:
+            return ResetResult(refused=f"a name or reason has at most {MAX_NAME} characters")
+        try:
+            found.put(begin_inhibit(found.state, reason=reason, by=by, until_us=until_us))
+        except RulesError as error:
+            return ResetResult(refused=str(error))
+        self.is_changed = True
+        self.inhibits.begin(Inhibit(point=point, since_us=now_us, until_us=until_us, reason=reason, by=by))
+        return ResetResult()
+
+    def end_inhibit(self, point: str, now_us: int) -> ResetResult:
+        """Ends an inhibit before its time; a value past a limit raises at once."""
+        found = next((item for item in self._points if item.plan.key == point), None)
+        if found is None or found.state.inhibit is None:
+            return ResetResult(refused=f"{point!r} is not inhibited")
+        events: list[AlarmEvent] = []
+        state, made = end_inhibit(found.plan.rules, found.state, now_us)
+        self._take(found, state, made, events)
+        self.is_changed = True
+        self.inhibits.end(point, now_us)
+        return ResetResult(events=tuple(events))
+
+    def inhibited(self) -> list[str]:
+        """Returns the keys of the points that are inhibited."""
+        return sorted(self.inhibits)
+
+    def _check_inhibits(self, now_us: int, events: list[AlarmEvent]) -> None:
+        """Ends the inhibits whose time is up; those that a sample has ended are noted as ended."""
+        if not self.inhibits:
+            return
+        running = set(self.inhibits)
+        for point in [point for point in self._points if point.plan.key in running]:
+            state, made = check_inhibit(point.plan.rules, point.state, now_us)
+            if state is not point.state:
+                self._take(point, state, made, events)
+                self.is_changed = True
+            if state.inhibit is None:
+                self.inhibits.end(point.plan.key, now_us)
 
     def statement(self, now_us: int) -> Statement:
         """Returns the newest event of every alarm that is not cleared, the gravest first."""
@@ -319,6 +390,11 @@ class Judge:
                 continue
             restored, made = restore(point.plan.rules, state, boot=self._boot, now_us=now, known_elapsed=same_boot)
             self._take(point, restored, made, events)
+            if (going := restored.inhibit) is not None and going.until_us > now:
+                # Since when is not kept, and need not be: nobody sampled while the agent was away.
+                self.inhibits.begin(
+                    Inhibit(point=key, since_us=now, until_us=going.until_us, reason=going.reason, by=going.by)
+                )
         self.is_changed = True
         self._owe(events)
         self._judge_waiting()
@@ -327,19 +403,19 @@ class Judge:
         """Goes on under another plan; returns the events of alarms whose rule or point is gone.
 
         A point whose rules are the same goes on as if nothing had been; by rule id an alarm
-        stays when its rule only changed.
+        stays when its rule only changed, until the next sample is judged by the new one (policy ``stay``).
         """
         now = self._clock()
         self._judge_waiting()
         events = self._pay()
         old = {point.plan.key: point for point in self._points}
-        self._points = []
+        self._points, self._pairs = [], Pairs()
         for plan in points:
             before = old.pop(plan.key, None)
             if before is None:
-                self._points.append(_Point(plan, start(plan.rules, boot=self._boot, now_us=now)))
+                self._points.append(JudgedPoint(plan, start(plan.rules, boot=self._boot, now_us=now)))
                 continue
-            point = _Point(plan, before.state)
+            point = JudgedPoint(plan, before.state)
             point.heard_us, point.carried = before.heard(), before.last()
             self._points.append(point)
             if plan.rules != before.plan.rules:
@@ -348,9 +424,11 @@ class Judge:
                 self.is_changed = True
                 self._take(point, state, made, events)
         for gone in old.values():
+            self.inhibits.end(gone.plan.key, now)
             self._take(gone, gone.state, remove(gone.state, now_us=now), events)
             self.is_changed = self.is_changed or not _is_as_started(gone.state)
-        self._blocks = [_Block(self._points[number] for number in block.points) for block in blocks]
+        self._blocks = [JudgedBlock(self._points[number] for number in block.points) for block in blocks]
+        self._pairs = Pairs(self._points)
         return events
 
     def _judge_waiting(self) -> None:
@@ -364,111 +442,11 @@ class Judge:
         return ended(event, cause, gateway=self._gateway, boot_id=self._boot, now_us=now_us)
 
 
-class _Point:
-    """One point: its plan, where it stands, and what follows from that for the next sample."""
-
-    __slots__ = (
-        "_block",
-        "_place",
-        "_resolution",
-        "carried",
-        "has_rules",
-        "heard_us",
-        "ignores_unproven",
-        "plan",
-        "state",
-    )
-
-    def __init__(self, plan: PointPlan, state: PointState) -> None:
-        self.plan = plan
-        self.has_rules = bool(plan.rules.limits) or plan.rules.silence is not None
-        #: newest good or uncertain sample that was looked at closely, monotonic us
-        self.heard_us: int | None = None
-        #: newest sample under an earlier plan
-        self.carried: Sample | None = None
-        self._resolution: Fraction | None = plan.resolution if plan.kind == "int" else None
-        self._block: _Block | None = None
-        self._place = 0
-        self.state = state
-        #: whether a sample that proves nothing leaves the state as it is
-        self.ignores_unproven = _ignores_unproven(state)
-
-    def join(self, block: _Block, place: int) -> None:
-        """Takes its place in a block."""
-        self._block, self._place = block, place
-        self.put(self.state)
-
-    def put(self, state: PointState) -> None:
-        """Takes a new state, and what follows from it."""
-        self.state = state
-        self.ignores_unproven = _ignores_unproven(state)
-        if self._block is None:
-            return
-        band = quiet_band(self.plan.rules, state)
-        if self._resolution is not None:
-            low, high = quiet_counts(band, self._resolution)
-            # Integers compare faster with integers; no count lies beyond these.
-            band = (_whole(low), _whole(high))
-        self._block.lows[self._place], self._block.highs[self._place] = band
-
-    def sample(self, value: int | float | None, code: int, at_us: int) -> Sample:
-        """Returns a sample in the unit of the rules; a count becomes the float nearest to it."""
-        if value is None:
-            return Sample(value=None, code=code, at_us=at_us)
-        number = float(value) if self._resolution is None else float(value * self._resolution)
-        return Sample(value=number, code=code, at_us=at_us)
-
-    def heard(self) -> int | None:
-        """Returns the time of the newest good or uncertain sample of this boot; None: none yet."""
-        block = -1 if self._block is None else self._block.heard_us
-        own = -1 if self.heard_us is None else self.heard_us
-        newest = max(block, own)
-        return None if newest < 0 else newest
-
-    def last(self) -> Sample | None:
-        """Returns the newest sample, of whatever quality."""
-        block = self._block
-        if block is None or block.row is None:
-            return self.carried
-        code = GOOD if block.codes is None else block.codes[self._place]
-        return self.sample(block.row[self._place], code, block.sampled_us)
-
-
-class _Block:
-    """One block: its points, their quiet bands in counts, and its newest row."""
-
-    __slots__ = ("codes", "heard_us", "highs", "lows", "points", "row", "sampled_us", "silence_us")
-
-    def __init__(self, points: Iterable[_Point]) -> None:
-        self.points = tuple(points)
-        self.lows: list[float] = [-math.inf] * len(self.points)
-        self.highs: list[float] = [math.inf] * len(self.points)
-        self.row: Row | None = None
-        self.codes: Codes = None
-        self.sampled_us = 0
-        #: newest row that was all good and quiet, monotonic us; -1: none yet
-        self.heard_us = -1
-        rules = [point.plan.rules.silence for point in self.points]
-        #: shortest silence that one of its points may not have; None where none is watched
-        self.silence_us = min((rule.after_us for rule in rules if rule is not None), default=None)
-        for place, point in enumerate(self.points):
-            point.join(self, place)
-
-
-def _ignores_unproven(state: PointState) -> bool:
-    # Bad and missing samples matter to an inhibit (its newest sample), to a running off-delay
-    # (which they pause) and to a gas point that may be lost while it rises.
-    is_clearing = any(item.phase is Phase.CLEARING for item in state.limits)
-    return state.inhibit is None and state.passed_us is None and state.lost_samples == 0 and not is_clearing
-
-
 def _is_as_started(state: PointState) -> bool:
     settled = state.silence is None and state.inhibit is None and state.passed_us is None and not state.lost_samples
-    return settled and all(item == LimitState(rule_id=item.rule_id) for item in state.limits)
-
-
-def _whole(count: float) -> float:
-    return int(max(-_BEYOND, min(_BEYOND, count)))
+    limits = (*state.limits, *state.watches)
+    is_apart = all(item == PairState(limit=LimitState(rule_id=item.limit.rule_id)) for item in state.pairs)
+    return settled and is_apart and all(item == LimitState(rule_id=item.rule_id) for item in limits)
 
 
 def _gravity(event: AlarmEvent) -> tuple[int, str, str]:

@@ -63,6 +63,9 @@ _MOST_LATER = 5000
 _TRY_AGAIN_S = 1.0
 #: alarm events in one batch
 _EVENTS = 200
+#: running time, collector and receipts go with a seal at most so often: each costs the disk a page, and what a
+#: power cut takes of them is sent twice at worst (us)
+_DUES_EVERY_US = 5_000_000
 
 
 class StoreState(Enum):
@@ -121,6 +124,8 @@ class Keeper:
         #: taken from their owners and not yet durable
         self._owed_state: dict[str, bytes] = {}
         self._owed_gone: list[Gone] = []
+        #: when a seal last had running time and receipts with it; None: the next one has
+        self._dues_us: int | None = None
         self._stored = 0
         #: the catalogue of now
         self._catalogue = b""
@@ -250,6 +255,7 @@ class Keeper:
             health=content.health,
             notes=content.notes,
             waveforms=content.waveforms,
+            inhibits=content.inhibits,
             losses=losses,
             origin=content.origin,
         )
@@ -280,14 +286,14 @@ class Keeper:
             self._offer(self.epoch_no, sealed)
             self._limit_memory()
             return
-        row = self._durable.row
+        row, is_due = self._durable.row, self._is_due()
         self._submit(
             Commit(
                 epoch_no=row.no,
                 epochs=(row,),
                 batches=(sealed,),
-                state=self._state(),
-                delivered=self._delivery.take_changed(),
+                state=self._state() if is_due else self._changed_alarms(),
+                delivered=self._delivery.take_changed() if is_due else {},
                 drop=drop,
                 gone=(*self._take_owed_gone(), *gone),
             ),
@@ -298,11 +304,19 @@ class Keeper:
         owed, self._owed_gone = self._owed_gone, []
         return owed
 
-    def _state(self) -> dict[str, bytes]:
-        state = {"uptime_s": str(self._uptime_s()).encode()}
+    def _is_due(self) -> bool:
+        now = self._monotonic()
+        if self._dues_us is not None and now - self._dues_us < _DUES_EVERY_US:
+            return False
+        self._dues_us = now
+        return True
+
+    def _changed_alarms(self) -> dict[str, bytes]:
         alarms = self._alarm_state()
-        if alarms is not None:
-            state["alarms"] = alarms
+        return {} if alarms is None else {"alarms": alarms}
+
+    def _state(self) -> dict[str, bytes]:
+        state = {"uptime_s": str(self._uptime_s()).encode(), **self._changed_alarms()}
         since, epoch = self._delivery.collector
         if epoch:
             state["collector"] = msgpack.packb([since, epoch])
@@ -469,6 +483,7 @@ class Keeper:
         assert self._volatile is not None
         no, self._volatile = self._volatile.row.no, None
         self.last_error = ""
+        self._dues_us = None
         _LOG.warning("the store answers again: %d batches of the volatile epoch are now kept", self._stored)
         self._stored = 0
         events = [event for seq, event in self._later if not self._delivery.is_delivered((no, Lane.ALARM, seq))]
@@ -529,6 +544,7 @@ class Keeper:
         if self._room_task is not None:
             self._room_task.cancel()
             await asyncio.gather(self._room_task, return_exceptions=True)
+        await self.room.stop()
         changed = self._delivery.take_changed() if self._volatile is None else {}
         if changed:
             row = self._durable.row

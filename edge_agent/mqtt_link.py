@@ -5,8 +5,8 @@ rest, and a timer lets it send keep-alives.  Only connecting blocks, so that run
 thread of the pool.  TCP_NODELAY is set on every socket: without it a client that publishes and
 subscribes stalls for 40 ms now and then (Nagle against delayed acknowledgement).
 
-Reconnecting is ours: the first try comes within half a second, later ones back off with
-jitter up to ``most_s``.
+Reconnecting is ours (``backoff.py``).  A connection whose other side no longer takes what we send is given up
+after ``give_up_s`` (TCP_USER_TIMEOUT, tcp(7)); with keep-alives far apart that is how a dead path is noticed.
 """
 
 from __future__ import annotations
@@ -24,21 +24,30 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edge_agent.backoff import Backoff, Failure
+from edge_agent.clock import SET_CLOCK, TimeBounds
+from edge_agent.errors import TlsError
+from edge_agent.tls import make_context, why_refused
+
 _LOG = logging.getLogger(__name__)
-#: X509_V_FLAG / OpenSSL's NO_CHECK_TIME: the pinned chain is checked, its dates are not
-_NO_CHECK_TIME = 0x200000
+#: keep-alives on an idle link; a metered one sends data every minute, and mobile networks forget idle
+#: connections after some minutes (s)
+KEEPALIVE_S, METERED_KEEPALIVE_S = 30, 240
 _CONNECT_LIMIT_S = 5.0
-#: a broker that takes us and drops us again before this is backed off from like one that is not there
-_SETTLED_S = 10.0
+#: a broker that takes the connection has this long to take the session, looked at this often (s)
+_ANSWER_LIMIT_S, _LOOK_S = 5.0, 1.0
+#: how often a waiting link asks whether alarms wait (s)
+_URGENT_LOOK_S = 0.5
 
 
-def reconnect_delay(attempt: int, *, least_s: float, most_s: float, roll: float) -> float:
-    """Returns how long to wait before try ``attempt`` (0 is the first after a loss).
-
-    Full jitter: anywhere between a tenth of the bound and the bound, which doubles with each try.
-    """
-    bound = min(most_s, least_s * float(1 << min(attempt, 16)))
-    return bound * (0.1 + 0.9 * roll)
+def kind_of(error: Exception) -> Failure:
+    """Returns whether somebody was reached by a try that failed."""
+    if isinstance(
+        error, (ConnectionRefusedError, ConnectionResetError, ConnectionAbortedError, ssl.SSLError, TlsError)
+    ):
+        return Failure.REFUSED
+    # No name, no route, no answer; a time-out of a TLS handshake comes as TimeoutError too.
+    return Failure.UNREACHED
 
 
 class MqttLink:
@@ -53,14 +62,30 @@ class MqttLink:
         subscribe: str,
         will: tuple[str, Callable[[], bytes]] | None = None,
         username: str = "",
-        password: str = "",
+        password: Callable[[], str] = lambda: "",
         tls_ca: str = "",
-        is_clock_set: Callable[[], bool] = lambda: True,
-        keepalive_s: int = 30,
-        least_s: float = 0.5,
-        most_s: float = 10.0,
+        time_bounds: Callable[[], TimeBounds] = lambda: SET_CLOCK,
+        keepalive_s: int = KEEPALIVE_S,
+        give_up_s: float = 42.0,
+        backoff: Backoff | None = None,
+        first_spread_s: float = 0.0,
+        is_urgent: Callable[[], bool] = lambda: False,
         roll: Callable[[], float] = random.random,
     ) -> None:
+        """Takes what it needs; connects nothing.
+
+        Args:
+            subscribe: topic filter of what is for us.
+            will: topic of the last will, and what makes it anew for every session.
+            password: reads it, anew for every connect; it may wait for a disk, and fail with OSError or ValueError.
+            tls_ca: PEM file that the broker is checked against (``tls.py``); empty without TLS.
+            time_bounds: what is known of the time now, for the dates of the broker's certificate.
+            give_up_s: after this long without the other side's taking what was sent the connection is over.
+            backoff: how patient it is at first; without one as ``backoff.py`` says.
+            first_spread_s: the first try comes anywhere within this.
+            is_urgent: whether alarms wait.
+            roll: chance, 0 to 1.
+        """
         self.on_up: Callable[[], None] = lambda: None
         self.on_down: Callable[[str], None] = lambda reason: None
         self.on_message: Callable[[str, bytes], None] = lambda topic, payload: None
@@ -69,9 +94,14 @@ class MqttLink:
         self._subscribe = subscribe
         self._will = will
         self._tls_ca = tls_ca
-        self._is_clock_set = is_clock_set
+        self._time_bounds = time_bounds
         self._keepalive = keepalive_s
-        self._least, self._most, self._roll = least_s, most_s, roll
+        self._give_up_s = give_up_s
+        self._backoff = backoff or Backoff()
+        self._first_spread_s = first_spread_s
+        self._is_urgent = is_urgent
+        self._roll = roll
+        self._failure = Failure.UNREACHED
         self._is_up = False
         self._is_stopping = False
         self._lost: asyncio.Event | None = None
@@ -79,9 +109,14 @@ class MqttLink:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._socket: Any = None
         self._username, self._password = username, password
+        #: of the connect under way
+        self._secret = ""
+        self._context: ssl.SSLContext | None = None
         self._client: paho.Client | None = None
         self._hooked: Any = None
         self._reason = ""
+        #: address that the newest session spoke to, without the port
+        self.peer: str | None = None
 
     @property
     def is_up(self) -> bool:
@@ -125,18 +160,25 @@ class MqttLink:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         assert self._lost is not None
-        attempt = 0
+        patience = self._backoff
         said = ""
+        await asyncio.sleep(self._first_spread_s * self._roll())
         while not self._is_stopping:
             self._lost.clear()
+            self._failure = Failure.REFUSED
             began = loop.time()
             try:
+                if self._username or self._tls_ca:
+                    # A disk that does not answer must not hold up the loop, which polls.
+                    await loop.run_in_executor(None, self._read_files, self._time_bounds())
                 client = self._client = self._new_client()
                 await loop.run_in_executor(None, client.connect, self._host, self._port, self._keepalive)
                 self._hook()
                 reason = await self._session()
             except (OSError, ValueError) as error:
-                reason = f"{self._host}:{self._port}: {error}"
+                why = why_refused(error, host=self._host, ca_file=self._tls_ca)
+                reason = f"{self._host}:{self._port}: {why}"
+                self._failure = kind_of(error)
             except Exception as error:
                 # The outermost loop of the link: a defect must not end reconnecting unseen.
                 _LOG.exception("the link failed")
@@ -146,13 +188,23 @@ class MqttLink:
             if was_up:
                 self.on_down(reason)
                 said = ""
-                if loop.time() - began >= _SETTLED_S:
-                    attempt = 0
+                patience = patience.ended(loop.time() - began)
             elif reason != said:
                 _LOG.warning("no connection to the broker: %s", reason)
                 said = reason
-            await asyncio.sleep(reconnect_delay(attempt, least_s=self._least, most_s=self._most, roll=self._roll()))
-            attempt += 1
+            await self._pause(patience, began)
+            patience = patience.failed()
+
+    async def _pause(self, patience: Backoff, began: float) -> None:
+        """Waits for the next try; an alarm that comes meanwhile cuts it short."""
+        loop = asyncio.get_running_loop()
+        now, roll = loop.time(), self._roll()
+        while True:
+            wait = patience.wait_s(self._failure, roll=roll, tried_for_s=now - began, is_urgent=self._is_urgent())
+            left = now + wait - loop.time()
+            if left <= 0:
+                return
+            await asyncio.sleep(min(left, _URGENT_LOOK_S))
 
     def _drop(self) -> None:
         """Leaves the session that is over; its socket is closed now, not when somebody collects it."""
@@ -161,6 +213,10 @@ class MqttLink:
         sock = None if client is None else client.socket()
         if sock is not None:
             sock.close()
+
+    def _read_files(self, bounds: TimeBounds) -> None:
+        self._secret = self._password() if self._username else ""
+        self._context = make_context(self._tls_ca, bounds) if self._tls_ca else None
 
     def _new_client(self) -> paho.Client:
         """Makes a client for one session: nothing that paho queued before is sent behind our back."""
@@ -171,15 +227,12 @@ class MqttLink:
         client.max_inflight_messages_set(200)
         client.max_queued_messages_set(2000)
         if self._username:
-            client.username_pw_set(self._username, self._password or None)
+            client.username_pw_set(self._username, self._secret or None)
         if self._will is not None:
             topic, make = self._will
             client.will_set(topic, make(), qos=1, retain=True)
-        if self._tls_ca:
-            context = ssl.create_default_context(cafile=self._tls_ca)
-            if not self._is_clock_set():
-                context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME)
-            client.tls_set_context(context)
+        if self._context is not None:
+            client.tls_set_context(self._context)
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         client.on_message = self._received
@@ -192,20 +245,22 @@ class MqttLink:
     async def _session(self) -> str:
         """Runs one connection until it is lost; returns why."""
         assert self._lost is not None
-        every = max(1.0, self._keepalive / 6)
-        waited_for_answer = 0.0
+        every = max(_LOOK_S, self._keepalive / 6)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         while True:
             try:
-                await asyncio.wait_for(self._lost.wait(), every)
+                # Not wait_for: before Python 3.12 it swallows a cancellation that comes in the moment of the loss.
+                async with asyncio.timeout(every if self._is_up else _LOOK_S):
+                    await self._lost.wait()
                 return self._reason
             except TimeoutError:
                 pass
             if self._client is None or self._client.loop_misc() != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self._failure = Failure.UNREACHED
                 return "the broker does not answer keep-alives"
-            if not self._is_up:
-                waited_for_answer += every
-                if waited_for_answer >= 10:
-                    return "the broker does not answer the connect"
+            if not self._is_up and loop.time() - began >= _ANSWER_LIMIT_S:
+                return "the broker does not answer the connect"
 
     # -- paho's callbacks ------------------------------------------------------------
 
@@ -238,6 +293,9 @@ class MqttLink:
 
     def _opened(self, client: paho.Client, data: Any, sock: Any) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self._give_up_s * 1000))
+        self.peer = sock.getpeername()[0]
         self._socket = sock
 
     def _closed(self, client: paho.Client, data: Any, sock: Any) -> None:

@@ -33,6 +33,8 @@ from drivers.errors import DriverError
 from drivers.plan import BlockRead, IdentityRead
 from drivers.rs485 import Rs485Settings
 from edge_agent.errors import PlanError
+from edge_agent.link_plan import USUAL_LINK, LinkPlan
+from edge_agent.plan_own import OWN, OwnPlan
 from edge_agent.vibration.records import BurstPlan, FeatureBlock
 from rules.errors import RulesError
 from rules.point_state import PointRules
@@ -40,7 +42,7 @@ from rules.point_state import PointRules
 _library: Any = msgpack  # ships no types for packb and unpackb
 
 #: changes with the meaning of any field below; a plan of another format is compiled anew
-FORMAT = 3
+FORMAT = 4
 MAGIC = b"qianshao-plan\n"
 #: no plan is larger (bytes)
 MAX_PLAN = 64 * 1024 * 1024
@@ -262,14 +264,16 @@ class UplinkPlan:
     collector_keys: tuple[str, ...]
     #: of the link that backlog may take, above 0 and at most 1
     backlog_share: float
+    link: LinkPlan = USUAL_LINK
 
     def to_wire(self) -> list[Any]:
-        link = [self.host, self.port, self.tls_ca, self.username, self.password_file]
-        return [*link, self.seal_interval_s, self.metered, list(self.collector_keys), self.backlog_share]
+        place = [self.host, self.port, self.tls_ca, self.username, self.password_file]
+        use = [self.seal_interval_s, self.metered, list(self.collector_keys), self.backlog_share]
+        return [*place, *use, self.link.to_wire()]
 
     @classmethod
     def from_wire(cls, value: Any) -> UplinkPlan:
-        f = Fields("uplink", value, 9)
+        f = Fields("uplink", value, 10)
         return cls(
             host=f.text("host"),
             port=f.integer("port", 0, 65535),
@@ -280,6 +284,7 @@ class UplinkPlan:
             metered=f.boolean("metered"),
             collector_keys=tuple(_texts(f.items("collector_keys", 16), "uplink.collector_keys")),
             backlog_share=f.number("backlog_share"),
+            link=LinkPlan.from_wire(f.raw()),
         )
 
 
@@ -325,6 +330,8 @@ class Plan:
     version: str
     #: fast reads of some devices, and what is computed of them
     bursts: tuple[BurstPlan, ...] = ()
+    #: about the agent itself
+    own: OwnPlan = OWN
 
     @cached_property
     def row_blocks(self) -> tuple[BlockPlan | FeatureBlock, ...]:
@@ -352,6 +359,7 @@ class Plan:
                 self.uplink.to_wire(),
                 self.spool.to_wire(),
                 bursts,
+                self.own.to_wire(),
             ]
         )
 
@@ -477,7 +485,7 @@ def _unwrap(data: bytes) -> tuple[str, tuple[tuple[str, bytes], ...], bytes]:
 
 
 def _read_content(content: bytes, version: str, inputs: tuple[tuple[str, bytes], ...]) -> Plan:
-    f = Fields("plan", _unpack(content), 11)
+    f = Fields("plan", _unpack(content), 12)
     en, zh = f.text("en"), f.text("zh")
     ports = tuple(PortPlan.from_wire(item) for item in f.items("ports", 4096))
     devices = tuple(DevicePlan.from_wire(item, len(ports)) for item in f.items("devices", 4096))
@@ -495,6 +503,7 @@ def _read_content(content: bytes, version: str, inputs: tuple[tuple[str, bytes],
         uplink=UplinkPlan.from_wire(f.raw()),
         spool=SpoolPlan.from_wire(f.raw()),
         bursts=tuple(BurstPlan.from_wire(item, reads, len(devices), len(points)) for item in f.items("bursts", 4096)),
+        own=OwnPlan.from_wire(f.raw()),
         inputs=inputs,
         version=version,
     )

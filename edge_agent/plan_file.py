@@ -105,11 +105,21 @@ def load_or_compile(config_path: Path, plan_path: Path) -> Plan:
         pass
     except (OSError, PlanError) as error:
         _LOG.warning("the stored plan is compiled anew: %s", error)
-    _compile(config_path, plan_path)
+    compile_plan(config_path, plan_path)
     return load_plan(plan_path)
 
 
-def _compile(config_path: Path, plan_path: Path) -> None:
+def compile_plan(config_path: Path, plan_path: Path, *, like: Path | None = None) -> None:
+    """Compiles a site file into a plan file, in a child.
+
+    Args:
+        like: a plan whose phases stay where a block is read as before.
+
+    Raises:
+        ConfigError: the configuration is refused; nothing was written.
+        EdgeError: the compiler could not be run or did not end.
+        StateDirError: the plan cannot be written.
+    """
     try:
         plan_path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -117,6 +127,7 @@ def _compile(config_path: Path, plan_path: Path) -> None:
     root = str(Path(__file__).resolve().parent.parent)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
     command = [sys.executable, "-m", "edge_agent.compile", str(config_path), "--out", str(plan_path)]
+    command += [] if like is None else ["--like", str(like)]
     try:
         done = subprocess.run(
             command,

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from contracts.batch import HealthRecord
 from drivers.port import BusPort
 from edge_agent.bus.budget import port_budget
+from edge_agent.bus.handover import Estate
 from edge_agent.bus.identity_guard import IdentityGuard
 from edge_agent.bus.lending import JOB_SHARE
 from edge_agent.bus.poller import Codes, Poller, Row, blocks_of_port
 from edge_agent.errors import ControlError
+from edge_agent.logged_once import LoggedOnce
 from edge_agent.plan import BlockPlan, DevicePlan, Plan, PortPlan
 from edge_agent.ports import PortMaker, make_port
 
@@ -34,8 +37,18 @@ _STOP_LIMIT_S = 4.0
 #: block number of the plan that runs, monotonic us, values, codes, monotonic us of the reply
 Take = Callable[[int, int, Row, Codes, int], None]
 T = TypeVar("T")
+
+
+class Left(NamedTuple):
+    """What ``hand_over`` leaves of one port."""
+
+    estate: Estate
+    guard: IdentityGuard
+
+
 #: old block number -> new one
 Numbers = dict[int, int]
+_NONE: Mapping[str, Left] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -67,36 +80,44 @@ class RunningPorts:
     def __len__(self) -> int:
         return len(self._ports)
 
-    def start(self, plan: Plan, names: Collection[str] | None = None) -> list[str]:
-        """Starts the ports of a plan that do not run yet; returns the ids of those that have something to ask."""
+    def start(self, plan: Plan, names: Collection[str] | None = None, left: Mapping[str, Left] = _NONE) -> list[str]:
+        """Starts the ports of a plan that do not run yet; returns the ids of those that have something to ask.
+
+        Args:
+            names: of those to start; None: all.
+            left: what ``hand_over`` gave, by port.
+        """
         started = []
         for number, port in enumerate(plan.ports):
             if port.id in self._ports or (names is not None and port.id not in names):
                 continue
             blocks = blocks_of_port(plan, number)
             if blocks:
-                self._start(port, plan.devices, blocks)
+                self._start(port, plan.devices, blocks, left.get(port.id))
                 started.append(port.id)
         return started
 
-    def _start(self, port: PortPlan, devices: tuple[DevicePlan, ...], blocks: dict[int, BlockPlan]) -> None:
+    def _start(
+        self, port: PortPlan, devices: tuple[DevicePlan, ...], blocks: dict[int, BlockPlan], left: Left | None
+    ) -> None:
         numbers = {block: block for block in blocks}
 
         async def borrow(job: Callable[[BusPort], Awaitable[T]], seconds: float) -> T:
             return await running.poller.borrow(job, seconds=seconds)
 
         guard = IdentityGuard(devices, {} if port.listen_only else blocks, self._sink(numbers), borrow)
+        if left is not None:
+            guard.inherit(left.guard)
         sink = guard.take
 
-        def make() -> Poller | Listener:
+        def make(estate: Estate | None = None) -> Poller | Listener:
             if port.listen_only:
                 from edge_agent.listening import make_listener
 
                 return make_listener(port, devices, blocks, sink)
-            bus = self._make(port)
             return Poller(
                 port_id=port.id,
-                port=bus,
+                port=self._make(port) if estate is None else estate.port,
                 devices=devices,
                 blocks=blocks,
                 sink=sink,
@@ -104,9 +125,10 @@ class RunningPorts:
                 in_flight=port.in_flight,
                 line=port,
                 budget=port_budget(port, devices, blocks),
+                estate=estate,
             )
 
-        running = _Running(port.id, make, make(), numbers, guard)
+        running = _Running(port.id, make, make(None if left is None else left.estate), numbers, guard)
         running.task = asyncio.get_running_loop().create_task(self._poll(running))
         self._ports[port.id] = running
 
@@ -117,18 +139,23 @@ class RunningPorts:
         return take
 
     async def _poll(self, running: _Running) -> None:
+        said, is_first = LoggedOnce(_LOG), True
         while True:
             try:
+                if not is_first:
+                    running.poller = running.make()
+                is_first = False
                 await running.poller.run()
                 if running.is_stopping:
                     return
-                _LOG.error("port %s: polling ended by itself", running.id)
-            except Exception:
+                said.gone("ended", "port %s: polling ended by itself", running.id)
+            except Exception as error:
                 # The outermost loop of a port: a defect must not leave it silent.
-                _LOG.exception("port %s: polling failed", running.id)
+                said.fault("failed", error, "port %s: polling failed", running.id)
             self.restarts += 1
             await asyncio.sleep(_RESTART_S)
-            running.poller = running.make()
+            if running.is_stopping:
+                return
 
     async def borrow(
         self,
@@ -156,14 +183,42 @@ class RunningPorts:
             running.is_stopping = True
             running.guard.stop()
             running.poller.stop()
-        tasks = {running.task: running.id for running in stopping if running.task is not None}
+        await self._ended(stopping)
+
+    async def hand_over(self, names: Iterable[str]) -> dict[str, Left]:
+        """Ends the polling of ports after the request under way and leaves them open for ``start``.
+
+        Returns:
+            What is left, by port.  One that does not end in time, or that listens only, is closed and not among them.
+        """
+        handing = [self._ports.pop(name) for name in names]
+        for running in handing:
+            running.is_stopping = True
+            running.guard.stop()
+            poller = running.poller
+            if isinstance(poller, Poller):
+                poller.hand_over()
+            else:
+                poller.stop()
+        await self._ended(handing)
+        return {
+            running.id: Left(estate, running.guard)
+            for running in handing
+            if isinstance(running.poller, Poller) and (estate := running.poller.estate) is not None
+        }
+
+    async def _ended(self, stopping: Iterable[_Running]) -> None:
+        """Waits until polling has ended; one that does not end in time is closed."""
+        tasks = {running.task: running for running in stopping if running.task is not None}
         if not tasks:
             return
         _, late = await asyncio.wait(tasks, timeout=_STOP_LIMIT_S)
         for task in late:
-            _LOG.error("port %s did not end in time", tasks[task])
+            _LOG.error("port %s did not end in time", tasks[task].id)
+            tasks[task].poller.stop()
             task.cancel()
-        await asyncio.wait(tasks, timeout=1.0)
+        if late:
+            await asyncio.wait(late, timeout=1.0)
 
     async def stop_all(self) -> None:
         """Stops every port."""
@@ -180,44 +235,3 @@ class RunningPorts:
         running = self._ports.values()
         records = [record for one in running for record in one.guard.health(one.poller.health())]
         return [*records, *self._make.health()] if isinstance(self._make, PortMaker) else records
-
-
-def unchanged_ports(old: Plan, new: Plan) -> dict[str, Numbers]:
-    """Returns the ports that both plans read alike, with their old block numbers and the new ones."""
-    found = {}
-    for place, port in enumerate(old.ports):
-        mapping = _same_port(old, new, place, port)
-        if mapping is not None:
-            found[port.id] = mapping
-    return found
-
-
-def _same_port(old: Plan, new: Plan, place: int, port: PortPlan) -> Numbers | None:
-    new_place = next((i for i, other in enumerate(new.ports) if other.id == port.id), None)
-    if new_place is None or port != new.ports[new_place]:
-        return None
-    old_blocks, new_blocks = blocks_of_port(old, place), blocks_of_port(new, new_place)
-    if len(old_blocks) != len(new_blocks):
-        return None
-    mapping = {}
-    for (number, block), (new_number, new_block) in zip(old_blocks.items(), new_blocks.items(), strict=True):
-        if _as_read(old, block) != _as_read(new, new_block):
-            return None
-        mapping[number] = new_number
-    return mapping
-
-
-def _as_read(plan: Plan, block: BlockPlan) -> tuple[object, ...]:
-    """Returns all that a poller goes by; places in the plan's lists are no part of it."""
-    return (
-        replace(plan.devices[block.device], port=0),
-        block.read,
-        block.interval_ms,
-        block.phase_ms,
-        block.is_alarm,
-        block.deadline_ms,
-        [
-            (plan.points[number].key, plan.points[number].kind, plan.points[number].resolution)
-            for number in block.points
-        ],
-    )

@@ -13,6 +13,7 @@ it has until there is space again.  How a record is sealed is not known here.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
 
@@ -38,7 +39,11 @@ _WIDER = 4
 AROUND_ALARM_US = 60_000_000
 #: on a full disk data leave at least this much of the spool's own pages free (bytes)
 _LEAST_MARGIN = 64 * 1024
+#: of the pages that the file has on a full disk so much stays free: writing and deleting need them (bytes)
+_SPARE_BYTES = 1536 * 1024
 _EVERYTHING = 1 << 40
+#: how often a full disk is looked at (seconds)
+_LOOK_S = 5.0
 
 Span = tuple[int, int]
 
@@ -86,6 +91,7 @@ class Room:
         self._quota, self._reserve, self._retention_s = quota_bytes, reserve_bytes, retention_s
         #: the most that may be used while the disk is full; None when it is not
         self._ceiling: int | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     @property
     def is_disk_full(self) -> bool:
@@ -93,8 +99,16 @@ class Room:
         return self._ceiling is not None
 
     def disk_is_full(self) -> None:
-        """Keeps the spool within the pages that it has."""
-        self._ceiling = self._spool.used_bytes
+        """Keeps the spool within the pages that it has, until there is space again; call on the running loop."""
+        self._ceiling = max(self._spool.used_bytes, self._spool.held_bytes - _SPARE_BYTES)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._look_until_space())
+
+    async def stop(self) -> None:
+        """Ends the looking at a full disk; safe to call twice."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
 
     def excess(self, lane: Lane = Lane.DATA) -> int:
         """Returns by how many bytes the spool is beyond what ``lane`` may use (<= 0: none)."""
@@ -136,6 +150,11 @@ class Room:
         if self._ceiling is not None and await self._spool.hold_ballast():
             self._ceiling = None
             _LOG.warning("the disk has space again")
+
+    async def _look_until_space(self) -> None:
+        while self._ceiling is not None:
+            await asyncio.sleep(_LOOK_S)
+            await self.look_at_disk()
 
     # -- receipted -------------------------------------------------------------------
 
@@ -192,6 +211,14 @@ class Room:
                 self._delivery.forget_epoch(no)
 
     # -- not receipted ---------------------------------------------------------------
+
+    async def thin(self) -> bool:
+        """Has some quiet data that wait replaced by fewer samples; False where there are none to gain by.
+
+        Raises:
+            SpoolError: the store has failed.
+        """
+        return await self._thin()
 
     async def _thin(self) -> bool:
         """Has the oldest quiet data of this boot replaced by fewer samples; False where there are none to gain by."""

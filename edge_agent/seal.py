@@ -29,6 +29,7 @@ from contracts.batch import (
     encode_batch,
 )
 from contracts.envelope import seal as seal_envelope
+from contracts.inhibit import Inhibit
 from contracts.keys import Signer
 from contracts.waveform import Waveform
 
@@ -110,6 +111,7 @@ class Chain:
         losses: Sequence[LossRecord] = (),
         notes: Sequence[Note] = (),
         waveforms: Sequence[Waveform] = (),
+        inhibits: Sequence[Inhibit] = (),
         origin: Origin | None = None,
     ) -> Sealed:
         """Signs the next batch of a lane; the chain moves on only when that succeeded.
@@ -146,6 +148,7 @@ class Chain:
                 losses=tuple(losses),
                 notes=tuple(notes),
                 waveforms=tuple(waveforms),
+                inhibits=tuple(inhibits),
             )
         )
         envelope, digest = seal_envelope(lane.type, body, self._signer)

@@ -1,8 +1,9 @@
 """The sealer: when what was sampled and judged is sealed, and what goes into one batch.
 
-Alarm events are sealed at once, those of one tick together; readings every seal interval, with health
-and the statement of all standing alarms once a minute.  It does not know what becomes of a
-seal: the keeper does.
+Alarm events are sealed at once, those of one tick together; readings every interval of the pace, with the
+statement of all standing alarms once a minute and health as often as the pace says.  Where the pace changes,
+what waits is sealed at once, with health, which tells the new pace.  It does not know what becomes of a seal:
+the keeper does.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from contracts.batch import AlarmEvent, HealthRecord, Note
 from contracts.errors import ContractError
@@ -19,11 +20,15 @@ from edge_agent.clock import monotonic_us
 from edge_agent.collect import CAP, Collector
 from edge_agent.judge import Judge
 from edge_agent.keeper import Content, Keeper
+from edge_agent.logged_once import LoggedOnce
 from edge_agent.plan import Plan
 
 _LOG = logging.getLogger(__name__)
-#: health and the statement of active alarms travel this often (seconds)
+#: health travels this often on a LAN, and the statement of active alarms on any link (seconds)
 HEALTH_EVERY_S = 60.0
+STATEMENT_EVERY_S = 60.0
+#: seals come a little early or late; what is due within this is due (seconds)
+_DUE_S = 1.0
 #: silent points are looked for this often (seconds), whatever the seal interval is
 _SILENCE_EVERY_S = 2.0
 #: events of one tick share a seal; no more than 50 alarm seals a second over any longer time
@@ -38,6 +43,14 @@ _MOST_NOTES = 1000
 _MOST_WAVEFORMS = 16
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealPace:
+    """How often ordinary readings and health are sealed."""
+
+    interval_s: float
+    health_every_s: float = HEALTH_EVERY_S
+
+
 class Sealer:
     """Collects events, notes and rows until their seal is due."""
 
@@ -49,16 +62,25 @@ class Sealer:
         plan: Callable[[], Plan],
         catalogue: Callable[[], tuple[bytes, bytes]],
         health: Callable[[], tuple[HealthRecord, ...]],
+        pace: Callable[[], SealPace] | None = None,
     ) -> None:
-        """Takes what it needs; seals nothing before it has a keeper."""
+        """Takes what it needs; seals nothing before it has a keeper.
+
+        Args:
+            pace: how often to seal now; without one the plan's seal interval, for ever.
+        """
         self._judge = judge
         self._columns = columns
         self._plan = plan
         self._catalogue = catalogue
         self._health = health
+        self._pace = pace or (lambda: SealPace(interval_s=self._plan().uplink.seal_interval_s))
         #: set when the store has been asked; events wait until then
         self.keeper: Keeper | None = None
         self.readings_lost = 0
+        self._said = LoggedOnce(_LOG)
+        #: when an alarm was raised or changed last (monotonic us); None: not in this run
+        self.events_us: int | None = None
         self._kept_catalogue = b""
         self._events: list[AlarmEvent] = []
         self._notes: list[Note] = []
@@ -67,12 +89,14 @@ class Sealer:
         #: when the pace of one seal per gap would have reached the last seal
         self._alarm_pace_s = 0.0
         self._health_due_s = 0.0
+        self._statement_due_s = 0.0
 
     # -- alarms ----------------------------------------------------------------------
 
     def take_events(self, events: Sequence[AlarmEvent]) -> None:
         """Takes alarm events and has them sealed at once."""
         self._events.extend(events)
+        self.events_us = monotonic_us()
         if self._is_alarm_seal_due or self.keeper is None:
             return
         self._is_alarm_seal_due = True
@@ -98,7 +122,8 @@ class Sealer:
         """Seals until it is cancelled."""
         loop = asyncio.get_running_loop()
         self.seal_alarms()
-        next_s = loop.time() + seal_interval_s(self._plan())
+        pace = self._pace()
+        next_s = loop.time() + seal_interval_s(self._plan(), pace)
         while True:
             # Silence is looked for more often than a metered link is sealed for.
             await asyncio.sleep(max(0.0, min(next_s - loop.time(), _SILENCE_EVERY_S)))
@@ -106,12 +131,22 @@ class Sealer:
                 events = self._judge.check_silence(monotonic_us())
                 if events:
                     self.take_events(events)
+                before, pace = pace, self._pace()
+                if pace != before:
+                    self._health_due_s, next_s = 0.0, loop.time()
                 if loop.time() >= next_s:
-                    next_s = max(next_s + seal_interval_s(self._plan()), loop.time())
+                    next_s = max(next_s + seal_interval_s(self._plan(), pace), loop.time())
                     self.seal_data()
-            except Exception:
+            except Exception as error:
                 # The outermost loop of sealing: a defect in one step must not end it unseen.
-                _LOG.exception("a step of sealing failed; the next one comes")
+                self._said.fault("step", error, "a step of sealing failed; the next one comes")
+
+    def seal_now(self) -> None:
+        """Seals what waits, out of turn; a defect is told and ends nothing."""
+        try:
+            self.seal_data()
+        except Exception as error:
+            self._said.fault("out of turn", error, "a seal out of turn failed; the next one comes")
 
     def seal_data(self) -> None:
         """Seals the rows that wait, and what else is due."""
@@ -123,11 +158,15 @@ class Sealer:
         loop = asyncio.get_running_loop()
         health: tuple[HealthRecord, ...] = ()
         statement = None
-        if loop.time() >= self._health_due_s:
-            self._health_due_s = loop.time() + HEALTH_EVERY_S
+        if loop.time() + _DUE_S >= self._health_due_s:
+            self._health_due_s = loop.time() + self._pace().health_every_s
             health = self._health()
+        if health or loop.time() + _DUE_S >= self._statement_due_s:
+            self._statement_due_s = loop.time() + STATEMENT_EVERY_S
             statement = self._judge.statement(monotonic_us())
-        while self._columns.readings or health or self._notes or self._waveforms:
+        inhibits = self._judge.inhibits.due(monotonic_us())
+        is_owed = bool(inhibits) or (statement is not None and bool(statement.events))
+        while self._columns.readings or health or is_owed or self._notes or self._waveforms:
             sealed_us = monotonic_us()
             part = self._columns.take(sealed_us, limit=_BATCH_LIMIT)
             notes, self._notes = tuple(self._notes), []
@@ -145,9 +184,10 @@ class Sealer:
                     health=health,
                     notes=notes,
                     waveforms=waveforms,
+                    inhibits=inhibits,
                 )
             )
-            health, statement = (), None
+            health, statement, inhibits, is_owed = (), None, (), False
 
     def _seal(self, content: Content) -> None:
         """Seals it, in parts where it is too large for one batch."""
@@ -176,6 +216,11 @@ class Sealer:
         self._judge.mark_changed()
         self.note("spool", sentence)
 
+    @property
+    def rows_lost(self) -> int:
+        """Readings that no seal took before there was no more room for them."""
+        return self._columns.lost_readings
+
     def note(self, kind: str, text: str) -> None:
         """Puts a line into the next data batch."""
         self._notes.append(Note(mono_us=monotonic_us(), kind=kind, text=text.encode()[:1000].decode(errors="ignore")))
@@ -197,11 +242,12 @@ def parted(content: Content) -> list[Content]:
     bare = Content(sealed_us=content.sealed_us)
     parts = []
     if content.blocks:
-        parts.append(replace(content, statement=None, health=(), notes=(), waveforms=()))
+        parts.append(replace(content, statement=None, health=(), notes=(), waveforms=(), inhibits=()))
     if content.statement is not None:
         parts.append(replace(bare, statement=content.statement))
     parts += [replace(bare, health=content.health)] if content.health else []
     parts += [replace(bare, notes=content.notes)] if content.notes else []
+    parts += [replace(bare, inhibits=content.inhibits)] if content.inhibits else []
     parts += [replace(bare, waveforms=(waveform,)) for waveform in content.waveforms]
     if len(parts) > 1:
         return parts
@@ -211,13 +257,16 @@ def parted(content: Content) -> list[Content]:
     if len(content.health) > 1:
         half = len(content.health) // 2
         return [replace(content, health=content.health[:half]), replace(content, health=content.health[half:])]
+    if len(content.inhibits) > 1:
+        half = len(content.inhibits) // 2
+        return [replace(content, inhibits=content.inhibits[:half]), replace(content, inhibits=content.inhibits[half:])]
     if len(content.notes) > 1:
         half = len(content.notes) // 2
         return [replace(content, notes=content.notes[:half]), replace(content, notes=content.notes[half:])]
     return []
 
 
-def seal_interval_s(plan: Plan) -> float:
-    """Returns the plan's seal interval, or less where a fast block would fill its memory before it."""
+def seal_interval_s(plan: Plan, pace: SealPace) -> float:
+    """Returns the interval of the pace, or less where a fast block would fill its memory before it."""
     fastest_s = min((block.interval_ms for block in plan.blocks), default=1000) / 1000
-    return min(plan.uplink.seal_interval_s, max(0.2, fastest_s * CAP / 2))
+    return min(pace.interval_s, max(0.2, fastest_s * CAP / 2))

@@ -6,19 +6,28 @@ say and whether a number is on the safe side of its bound is ``rules.pack``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from contracts.errors import ContractError
 from contracts.units import conversion
-from edge_agent.config import LimitChange, Point
+from edge_agent.config import Point
+from edge_agent.config_rules import LimitChange, Pair
+from edge_agent.site_confirmations import named, rule_ids
 from edge_agent.site_report import SiteReport
-from rules.errors import PackError, RulesError
-from rules.model import LimitRule, SilenceRule, in_unit
+from rules.errors import PackError, RuleError, RulesError
+from rules.model import Direction, LimitRule, Mark, Severity, SilenceRule, in_unit
 from rules.pack import RulePack, index_packs, load_pack, point_rules, select_pack
+from rules.pack_limit import IN_SECONDS, UNIT_KEYS
+from rules.pair import PairRule
 from rules.point_state import PointRules
+from rules.watch import WatchKind, WatchRule, watch_in_unit
+
+#: quantity -> packs of a point whose site names none: an instrument's own alarm raises by itself
+_BY_ITSELF = {"own-alarm": ["instrument.alarm.v1"]}
 
 
 class RuleBook:
@@ -32,10 +41,12 @@ class RuleBook:
     @classmethod
     def read(cls, folders: Iterable[Path], problems: list[str]) -> RuleBook:
         """Reads all packs of some directories; what is wrong with them goes to ``problems``."""
-        files: list[Path] = []
+        return cls.read_files([file for folder in folders for file in sorted(folder.glob("*.toml"))], problems)
+
+    @classmethod
+    def read_files(cls, files: Sequence[Path], problems: list[str]) -> RuleBook:
+        """Reads some packs; what is wrong with them goes to ``problems``."""
         packs: list[RulePack] = []
-        for folder in folders:
-            files.extend(sorted(folder.glob("*.toml")))
         for file in files:
             try:
                 packs.append(load_pack(file.read_text(encoding="utf-8"), str(file)))
@@ -76,6 +87,7 @@ class RuleBook:
         packs = self._chosen(point, quantity, where, problems)
         changes = _sorted_changes(point.limits, packs, where, problems)
         limits: list[LimitRule] = []
+        watches: list[WatchRule] = []
         for pack in packs:
             own = _in_pack_unit(changes[pack.id], pack, f"{where}.limits", problems)
             try:
@@ -84,13 +96,20 @@ class RuleBook:
                 problems.extend(error.problems)
                 continue
             limits.extend(chosen.limits)
-            _warn(pack, chosen, key, report)
+            watches.extend(chosen.watches)
+            _warn(pack, chosen, own, key, report)
         try:
             silence = SilenceRule(after_s=silence_after_s)
             if len(problems) > before:
                 return PointRules(silence=silence)
             gas = any(pack.gas for pack in packs)
-            return PointRules(limits=tuple(in_unit(rule, unit) for rule in limits), silence=silence, gas=gas)
+            rules = PointRules(
+                limits=tuple(in_unit(rule, unit) for rule in limits),
+                silence=silence,
+                gas=gas,
+                watches=tuple(_watch(watch, unit, gas=gas) for watch in watches),
+            )
+            return replace(rules, pairs=tuple(_pairs(point.pair, rules, where, problems)))
         except ContractError as error:
             problems.append(f"{where}.rules: the limits do not fit the point: {error}; choose rules in such a unit")
         except RulesError as error:
@@ -99,7 +118,8 @@ class RuleBook:
 
     def _chosen(self, point: Point, quantity: str, where: str, problems: list[str]) -> list[RulePack]:
         packs: list[RulePack] = []
-        for id in point.rules:
+        chosen = point.rules if "rules" in point.model_fields_set else _BY_ITSELF.get(quantity, [])
+        for id in chosen:
             try:
                 pack = select_pack(self.packs, id, f"{where}.rules")
             except PackError as error:
@@ -113,6 +133,44 @@ class RuleBook:
             else:
                 packs.append(pack)
         return packs
+
+
+def _watch(watch: WatchRule, unit: str, *, gas: bool) -> WatchRule:
+    """A watch in the unit of the point; a gas head may rest at zero whichever pack looks for a flat line."""
+    watch = watch_in_unit(watch, unit)
+    return replace(watch, spares_zero=True) if gas and watch.kind is WatchKind.FLAT else watch
+
+
+def _pairs(pairs: Iterable[Pair], rules: PointRules, where: str, problems: list[str]) -> Iterator[PairRule]:
+    """Pairs of a point; the other point's rule is still a name, because that point may come later."""
+    for pair in pairs:
+        key = f"{where}.pair[{pair.name}]"
+        ids = rule_ids(rules)
+        own = named(ids, pair.when)
+        if len(own) != 1:
+            has = ", ".join(ids) or "none; choose rules first"
+            problems.append(f"{key}.when: {pair.when!r} is not one rule of this point; it has {has}")
+            continue
+        try:
+            limit = LimitRule(
+                id=f"pair/{pair.name}",
+                en=pair.en,
+                zh=pair.zh,
+                direction=Direction.HIGH,
+                value=2.0,
+                unit="1",
+                off_delay_s=pair.off_delay_s,
+                latch=pair.latch,
+                severity=Severity(pair.severity),
+                scheme=pair.scheme,
+                basis=pair.basis,
+                mark=Mark.DEFAULT,
+                set_by=pair.set_by or "site",
+                set_at=pair.set_at,
+            )
+            yield PairRule(limit=limit, own=own[0], point=pair.point, other=pair.rule, within_s=pair.within_s)
+        except RuleError as error:
+            problems.extend(f"{key}.{field}: {text}" for field, text in error.problems)
 
 
 def _sorted_changes(
@@ -148,7 +206,8 @@ def _in_pack_unit(
             problems.append(f"{where}.{name}.unit: {error}; a unit that converts into {pack.unit} would be right")
             factor = conversion(pack.unit, pack.unit)
         if factor != 1:
-            for key in ("value", "deadband"):
+            is_other = any(limit.name == name and (limit.kind in IN_SECONDS or limit.percent) for limit in pack.limits)
+            for key in (*(() if is_other else ("value", "deadband")), *UNIT_KEYS):
                 if key in given:
                     given[key] = float(_exact(given[key]) * factor)
         result[name] = given
@@ -160,13 +219,17 @@ def _exact(number: float) -> Fraction:
     return Fraction(repr(number))
 
 
-def _warn(pack: RulePack, chosen: PointRules, key: str, report: SiteReport) -> None:
-    present = {rule.id for rule in chosen.limits}
+def _warn(
+    pack: RulePack, chosen: PointRules, change: Mapping[str, Mapping[str, Any]], key: str, report: SiteReport
+) -> None:
+    present = set(rule_ids(chosen))
     for limit in pack.limits:
         if f"{pack.id}/{limit.name}" not in present:
-            message = f"pack {pack.id} ships no number for it, so it does not count; give value and basis"
+            what = " and ".join(key for key in limit.left_open if key not in change.get(limit.name, ()))
+            message = f"pack {pack.id} ships no number for it, so it does not count; give {what} and basis"
             report.warning(f"{key}.limits.{limit.name}", message)
-    recalled = [rule.id.rpartition("/")[2] for rule in chosen.limits if rule.confirm_locally]
+    every = [*chosen.limits, *(watch.limit for watch in chosen.watches)]
+    recalled = [rule.id.rpartition("/")[2] for rule in every if rule.confirm_locally]
     if recalled:
         names = ", ".join(recalled)
         report.warning(f"{key}.rules", f"{pack.id}: {names}: recalled from a standard; confirm for this site")

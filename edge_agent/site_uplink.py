@@ -8,6 +8,7 @@ from __future__ import annotations
 from contracts.errors import ContractError
 from contracts.keys import parse_key_line
 from edge_agent.config import Spool, Uplink
+from edge_agent.link_plan import LinkPlan
 from edge_agent.plan import SpoolPlan, UplinkPlan
 from edge_agent.site_report import SiteReport
 
@@ -38,6 +39,21 @@ def plan_uplink(link: Uplink | None, report: SiteReport) -> UplinkPlan:
         metered=link.metered,
         collector_keys=_collector_keys(link, report),
         backlog_share=float(link.backlog_share),
+        link=_link(link, float(interval_s)),
+    )
+
+
+def _link(link: Uplink, interval_s: float) -> LinkPlan:
+    return LinkPlan(
+        live_interval_s=min(SEAL_INTERVAL_S, interval_s),
+        allowance_bytes=(link.allowance_mb or 0) * _MB,
+        billing_day=link.billing_day,
+        warn_at=tuple(sorted(map(float, link.allowance_warn))),
+        thin_from=float(link.allowance_thin),
+        max_bytes_per_s=link.max_bytes_per_s or 0,
+        interface=link.interface,
+        first_spread_s=float(link.first_connect_spread_s),
+        reconnect_most_s=float(link.reconnect_most_s),
     )
 
 

@@ -6,6 +6,8 @@ The promise
   delivery state of that call, all together or not at all.  SQLite in WAL mode with
   ``synchronous=FULL`` syncs the log before a commit returns.  Nothing is sent before that,
   except in a volatile epoch, which says so in its batches.
+* After an I/O error the log is written over itself and synced before anything is written behind it
+  (``spool_log.py``): a sync that failed is not made good by the next one.
 * A power cut costs what was not yet sealed: at most one seal interval of ordinary readings.
   An alarm is sealed at once.
 * Nothing is released without a receipt that fits byte for byte: the digest in the receipt must be
@@ -39,7 +41,8 @@ import apsw
 
 from contracts.batch import Lane
 from edge_agent.errors import SpoolError
-from edge_agent.spool_open import look_over, prepare, read_all, used_bytes
+from edge_agent.spool_log import empty_log, write_log_again
+from edge_agent.spool_open import file_bytes, grow_log, look_over, prepare, read_all, used_bytes
 from edge_agent.spool_records import (
     SEQ_MASK,
     Candidate,
@@ -50,19 +53,24 @@ from edge_agent.spool_records import (
     Opened,
     StoredBatch,
     batch_id,
-    row_checksum,
+    is_whole_row,
     split_id,
 )
 from edge_agent.spool_rows import (
     drop,
+    forget_delivered,
     insert_batch,
     insert_epoch,
     insert_gone,
+    is_delivered_whole,
+    note_delivered,
     note_records,
     oldest_run,
     oldest_runs,
     remove,
+    write_delivered,
 )
+from edge_agent.transaction import transaction
 
 __all__ = [
     "Candidate",
@@ -97,6 +105,8 @@ class Spool:
         self._reserve = reserve_bytes
         self._db: apsw.Connection | None = None
         self._used = 0
+        #: whether the disk has failed to write or sync: what its log shows need not be on it
+        self._is_doubtful = False
         #: whether an epoch lies in the file, as of the last successful call
         self.has_epochs = False
 
@@ -111,8 +121,14 @@ class Spool:
         self.close()
         try:
             db = self._db = self._connect()
+            if self._is_doubtful:
+                self._write_log_again(db)
             prepare(db)
             look_over(db)
+            if not is_delivered_whole(db):
+                _LOG.error("what was receipted is no longer what was written here: all of it is sent again")
+                with transaction(db):
+                    forget_delivered(db)
             self._used = used_bytes(db)
             opened = read_all(db)
             self.has_epochs = bool(opened.epochs)
@@ -122,8 +138,12 @@ class Spool:
             raise
         except (apsw.Error, OSError, ValueError, KeyError, TypeError) as error:
             # ValueError, KeyError and TypeError: rows that no version of this program wrote.
-            self.leave()
+            self._fail(error)
             raise SpoolError(f"the spool cannot be opened: {error}") from error
+
+    def _write_log_again(self, db: apsw.Connection) -> None:
+        write_log_again(db)
+        self._is_doubtful = False
 
     def inventory(self) -> Opened:
         """Returns what lies in the spool now.
@@ -139,7 +159,13 @@ class Spool:
         return self._db is not None
 
     def close(self) -> None:
-        """Closes the file; safe to call twice."""
+        """Closes the file with nothing left in its log; safe to call twice."""
+        if self._db is not None:
+            with contextlib.suppress(apsw.Error):
+                empty_log(self._db)
+        self._shut()
+
+    def _shut(self) -> None:
         if self._db is not None:
             try:
                 self._db.close(True)
@@ -152,7 +178,11 @@ class Spool:
         if self._db is not None:
             with contextlib.suppress(apsw.Error):
                 self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-        self.close()
+        self._shut()
+
+    def _fail(self, error: Exception) -> None:
+        self._is_doubtful = self._is_doubtful or isinstance(error, apsw.IOError)
+        self.leave()
 
     @property
     def _open(self) -> apsw.Connection:
@@ -193,12 +223,7 @@ class Spool:
                 note_records(db, commit.epoch_no, sealed)
             for key, value in commit.state.items():
                 db.execute("INSERT OR REPLACE INTO state (key, value) VALUES (?,?)", (key, value))
-            for (epoch_no, lane), ranges in commit.delivered.items():
-                db.execute("DELETE FROM delivered WHERE epoch_no=? AND lane=?", (epoch_no, int(lane)))
-                db.executemany(
-                    "INSERT INTO delivered (epoch_no, lane, first, last) VALUES (?,?,?,?)",
-                    [(epoch_no, int(lane), first, last) for first, last in ranges],
-                )
+            write_delivered(db, commit.delivered)
             if commit.catalogue is not None:
                 db.execute("INSERT OR IGNORE INTO catalogue (hash, envelope) VALUES (?,?)", commit.catalogue)
 
@@ -258,6 +283,7 @@ class Spool:
                     db.execute("DELETE FROM delivered WHERE epoch_no=?", (no,))
                     db.execute("DELETE FROM gone WHERE epoch_no=?", (no,))
                     db.execute("DELETE FROM epoch WHERE no=?", (no,))
+            note_delivered(db)
 
         self._write(write)
 
@@ -269,16 +295,33 @@ class Spool:
         """
         self._read(lambda db: db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART))
 
+    def take_pages(self) -> None:
+        """Takes some 2 MB of the disk as free pages of the file, so that nobody else can have them.
+
+        Raises:
+            SpoolError: there is no room for that.
+        """
+        self._read(grow_log)
+
+    def settle_growth(self, held_bytes: int) -> None:
+        """Moves the log into the file where that makes it longer than ``held_bytes``: later it may find no room.
+
+        Raises:
+            SpoolError: there is none now.
+        """
+        if self._read(file_bytes) > held_bytes:
+            self.checkpoint()
+
     def _write(self, work: Callable[[apsw.Connection], T]) -> T:
         try:
             db = self._open
-            with db:
+            with transaction(db):
                 answer = work(db)
             self._used = used_bytes(db)
             return answer
         except (apsw.Error, OSError) as error:
             # After a failed sync the same handle proves nothing: close it, open a new one.
-            self.leave()
+            self._fail(error)
             raise SpoolError(f"the spool could not be written: {error}") from error
 
     # -- reading ---------------------------------------------------------------------
@@ -286,8 +329,9 @@ class Spool:
     def _read(self, work: Callable[[apsw.Connection], T]) -> T:
         try:
             return work(self._open)
-        except (apsw.Error, OSError) as error:
-            self.leave()
+        except (apsw.Error, OSError, ValueError) as error:
+            # ValueError: as in ``open``.
+            self._fail(error)
             raise SpoolError(f"the spool could not be read: {error}") from error
 
     def read(
@@ -309,7 +353,7 @@ class Spool:
                     (batch_id(epoch_no, lane, first), batch_id(epoch_no, lane, last), limit_rows - len(found)),
                 )
                 for id, digest, readings, checksum, envelope in rows:
-                    is_whole = row_checksum(digest, envelope) == checksum
+                    is_whole = is_whole_row(digest, checksum, envelope)
                     found.append(
                         StoredBatch(id=id, digest=digest, readings=readings, envelope=envelope, is_whole=is_whole)
                     )

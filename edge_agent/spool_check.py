@@ -24,7 +24,7 @@ import apsw
 
 from edge_agent.errors import SpoolError
 from edge_agent.remains import opened_to_read
-from edge_agent.spool_records import StoredBatch, row_checksum
+from edge_agent.spool_records import StoredBatch, is_in_its_place, is_whole_row
 
 _LOG = logging.getLogger(__name__)
 #: how often (seconds of running)
@@ -83,20 +83,23 @@ def check_file(path: Path, *, is_stopped: Callable[[], bool], rest: Callable[[fl
             after = 0
             while not problems and not is_stopped() and len(batches) < _MOST_ROWS:
                 piece: list[Any] = db.execute(
-                    "SELECT id, digest, readings, checksum, envelope FROM batch WHERE id>? ORDER BY id LIMIT ?",
+                    "SELECT id, digest, readings, first_us, last_us, checksum, envelope FROM batch"
+                    " WHERE id>? ORDER BY id LIMIT ?",
                     (after, _ROWS),
                 ).fetchall()
                 if not piece:
                     break
-                for id, digest, readings, checksum, envelope in piece:
+                for id, digest, readings, first_us, last_us, checksum, envelope in piece:
                     after = id
                     rows += 1
-                    if row_checksum(digest, envelope) != checksum:
+                    if not is_whole_row(digest, checksum, envelope):
                         batches.append(
                             StoredBatch(id=id, digest=digest, readings=readings, envelope=envelope, is_whole=False)
                         )
+                    elif not is_in_its_place(checksum, id, readings, first_us, last_us):
+                        problems = (f"row {id} of table batch is not in the place where it was written",)
                 rest(_REST_S)
-    except (apsw.CorruptError, apsw.NotADBError) as error:
+    except (apsw.CorruptError, apsw.NotADBError, ValueError) as error:
         problems = (str(error),)
     except (apsw.Error, OSError) as error:
         stopped = str(error)

@@ -9,7 +9,6 @@ one batch costs the disk (``benchmarks/wear.py``).
 
 from __future__ import annotations
 
-import contextlib
 import os
 from array import array
 from pathlib import Path
@@ -20,7 +19,18 @@ import apsw
 from contracts.batch import Head, Lane
 from edge_agent.errors import SpoolError
 from edge_agent.ranges import Ranges
-from edge_agent.spool_records import SEQ_MASK, EpochRow, LaneView, Opened, batch_id, row_checksum, split_id
+from edge_agent.spool_log import look_at_log
+from edge_agent.spool_records import (
+    DELIVERED_SUM,
+    SEQ_MASK,
+    EpochRow,
+    LaneView,
+    Opened,
+    batch_id,
+    is_whole_row,
+    split_id,
+)
+from edge_agent.transaction import transaction
 
 SCHEMA_VERSION = 1
 #: small pages write less per small commit
@@ -29,6 +39,8 @@ PAGE_BYTES = 1024
 _LOG_PAGES = 2000
 #: where a file has its ``application_id`` (fileformat2.html, section 1.3)
 _ID_PLACE = 68
+#: of the columns of an epoch, as ``_epochs`` asks for them
+_EPOCH_TYPES = [int, bytes, str, bytes, int, int, int, int]
 _SCHEMA = Path(__file__).with_name("spool_schema.sql")
 
 
@@ -51,22 +63,22 @@ def prepare(db: apsw.Connection) -> None:
         raise SpoolError(f"the spool's journal mode is {mode!r}: WAL with FULL is needed to keep the promise")
     version = db.execute("PRAGMA user_version").get
     if version == 0:
-        with db:
+        with transaction(db):
             db.execute(_SCHEMA.read_text(encoding="utf-8"))
             db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
             # Which file this is: a log of another one shows by it (see ``look_over``).
             db.execute(f"PRAGMA application_id={int.from_bytes(os.urandom(4), 'big', signed=True) or 1}")
-        _grow_log(db)
+        grow_log(db)
     elif version != SCHEMA_VERSION:
         raise SpoolError(f"the spool has version {version}, this program knows {SCHEMA_VERSION}")
 
 
-def _grow_log(db: apsw.Connection) -> None:
+def grow_log(db: apsw.Connection) -> None:
     """Gives log and file their size; the pages are free again afterwards."""
-    with db:
+    with transaction(db):
         db.execute("CREATE TABLE room (bytes BLOB)")
         db.execute("INSERT INTO room VALUES (zeroblob(?))", (_LOG_PAGES * PAGE_BYTES,))
-    with db:
+    with transaction(db):
         db.execute("DROP TABLE room")
     db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
 
@@ -77,19 +89,25 @@ def look_over(db: apsw.Connection) -> None:
     The full check is in ``spool_check.py``, and comes when polling has begun.
 
     Raises:
-        ValueError: the log is that of another file, or the newest batch is not what was written.
+        ValueError: the log is that of another file or is damaged, or the newest batch is not what was written.
     """
-    own = b""
-    # On a file system of a test's own there is no such name.
-    with contextlib.suppress(FileNotFoundError), Path(db.db_filename("main")).open("rb") as file:
-        file.seek(_ID_PLACE)
-        own = file.read(4)
+    # By SQLite's own handle: closing another one of the same file would drop SQLite's lock on it (fcntl(2)), and
+    # whoever closed the file next would take himself for the last one and remove the log.
+    is_there, own = db.read("main", 0, _ID_PLACE, 4)
     seen: Any = db.execute("PRAGMA application_id").get
-    if len(own) == 4 and int.from_bytes(own, "big", signed=True) not in (0, seen):
+    if is_there and int.from_bytes(own, "big", signed=True) not in (0, seen):
         raise ValueError("its log belongs to another file")
+    look_at_log(db)
     newest: Any = db.execute("SELECT digest, checksum, envelope FROM batch ORDER BY id DESC LIMIT 1").fetchone()
-    if newest is not None and row_checksum(newest[0], newest[2]) != newest[1]:
+    if newest is not None and not is_whole_row(*newest):
         raise ValueError("its newest batch is not what was written")
+
+
+def file_bytes(db: apsw.Connection) -> int:
+    """Returns how long the file is when the log has been moved into it."""
+    pages: Any = db.execute("PRAGMA page_count").get
+    size: Any = db.execute("PRAGMA page_size").get
+    return int(pages * size)
 
 
 def used_bytes(db: apsw.Connection) -> int:
@@ -117,6 +135,9 @@ def read_all(db: apsw.Connection) -> Opened:
             (view.released if cause == "released" else view.lost).add(first, last)
             view.settled.add(first, last)
     state: dict[str, Any] = dict(db.execute("SELECT key, value FROM state").fetchall())  # type: ignore[arg-type]
+    state.pop(DELIVERED_SUM, None)
+    if not all(type(key) is str and type(value) is bytes for key, value in state.items()):
+        raise ValueError("a row of its table state is not what was written")
     return Opened(
         epochs=epochs,
         lanes=lanes,
@@ -131,6 +152,9 @@ def _epochs(db: apsw.Connection) -> tuple[EpochRow, ...]:
         "SELECT no, epoch, reason, boot_id, boot_counter, started_us, started_uptime_s, is_volatile"
         " FROM epoch ORDER BY no"
     ).fetchall()
+    # Where a page holds something else SQLite gives what it finds there, whatever the table says.
+    if any([type(value) for value in row] != _EPOCH_TYPES for row in rows):
+        raise ValueError("a row of its table epoch is not what was written")
     return tuple(
         EpochRow(
             no=no,
@@ -158,4 +182,6 @@ def _head(db: apsw.Connection, epoch_no: int, lane: Lane) -> Head:
     seq, digest = (split_id(row[0])[2], row[1]) if row else (0, b"")
     if gone and gone[0] > seq:
         seq, digest = gone
+    if type(digest) is not bytes:
+        raise ValueError(f"the head of a lane of epoch {epoch_no} is not what was written")
     return Head(seq=seq, digest=digest)

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from edge_agent.errors import SpoolError
 from edge_agent.spool_open import PAGE_BYTES
-from edge_agent.spool_records import row_checksum
+from edge_agent.spool_records import is_whole_row
 
 _MAGIC = b"SQLite format 3\0"
 _FILE_HEADER = 100
@@ -175,7 +175,7 @@ class SpoolPages:
             if values is None or not _are(values[1:3] + values[5:], bytes, int, int, bytes):
                 continue
             _, digest, _, first_us, last_us, checksum, envelope = values
-            if row_checksum(digest, envelope) == checksum:
+            if is_whole_row(digest, checksum, envelope):
                 return BatchRow(
                     place=(place, cell, view),
                     id=id,

@@ -11,11 +11,15 @@ from contracts.batch import Head, Lane, LossRecord
 from edge_agent.ranges import Ranges
 from edge_agent.seal import Sealed
 
+#: bits of a row's checksum: of its bytes, and above them of its other columns
+_LOW, _HIGH = 0xFFFFFFFF, 0x7FFFFFFF
 EPOCH_SHIFT = 34
 SEQ_MASK = (1 << 33) - 1
 #: epoch numbers from here on were given without asking the store
 FIRST_UNASKED = 1 << 28
 
+#: key in table ``state`` of the CRC-32 over the rows of table ``delivered``
+DELIVERED_SUM = "delivered_sum"
 #: reason of an epoch that ``salvage.py`` made
 SALVAGE = "salvage"
 
@@ -38,6 +42,31 @@ def unasked_epoch_no() -> int:
 def row_checksum(digest: bytes, envelope: bytes) -> int:
     """Returns the CRC-32 of a row's own bytes: SQLite's checks do not see a flipped bit in them."""
     return zlib.crc32(envelope, zlib.crc32(digest))
+
+
+def with_place(checksum: int, *columns: int | None) -> int:
+    """Returns a row's checksum with one of its other columns above it: a bit in its id would give it another place.
+
+    Args:
+        columns: id, readings, oldest and newest sample.
+    """
+    return (zlib.crc32(repr(columns).encode()) & _HIGH or 1) << 32 | checksum
+
+
+def is_in_its_place(checksum: int, *columns: int | None) -> bool:
+    """Returns whether a row's other columns are what was written; rows of before say nothing of them."""
+    return checksum <= _LOW or with_place(checksum & _LOW, *columns) == checksum
+
+
+def is_whole_row(digest: object, checksum: object, envelope: object) -> bool:
+    """Returns whether a row's bytes are those that were written.
+
+    Raises:
+        ValueError: they are no bytes at all: not this row, its page is damaged.
+    """
+    if type(digest) is not bytes or type(envelope) is not bytes:
+        raise ValueError("a row of its table batch has other types than were written")
+    return type(checksum) is int and row_checksum(digest, envelope) == checksum & _LOW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

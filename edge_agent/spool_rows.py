@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import zlib
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import apsw
 
-from contracts.batch import LossRecord
+from contracts.batch import Lane, LossRecord
 from edge_agent.seal import Sealed
-from edge_agent.spool_records import Candidate, EpochRow, Gone, batch_id, row_checksum, split_id
+from edge_agent.spool_records import (
+    DELIVERED_SUM,
+    Candidate,
+    EpochRow,
+    Gone,
+    batch_id,
+    row_checksum,
+    split_id,
+    with_place,
+)
 
 #: rows removed in one transaction when making room
 _PRUNE_ROWS = 500
@@ -41,7 +51,9 @@ def insert_epoch(db: apsw.Connection, row: EpochRow) -> None:
 def insert_batch(db: apsw.Connection, epoch_no: int, sealed: Sealed) -> None:
     """Writes a batch; the same batch again is harmless, another one in its place is an error."""
     id = batch_id(epoch_no, sealed.lane, sealed.seq)
-    checksum = row_checksum(sealed.digest, sealed.envelope)
+    checksum = with_place(
+        row_checksum(sealed.digest, sealed.envelope), id, sealed.readings, sealed.first_us, sealed.last_us
+    )
     try:
         db.execute(
             "INSERT INTO batch (id, digest, readings, first_us, last_us, checksum, envelope) VALUES (?,?,?,?,?,?,?)",
@@ -59,6 +71,40 @@ def insert_gone(db: apsw.Connection, gone: Gone) -> None:
         "INSERT OR REPLACE INTO gone (epoch_no, lane, first, last, digest, readings, cause) VALUES (?,?,?,?,?,?,?)",
         (gone.epoch_no, int(gone.lane), gone.first, gone.last, gone.digest, gone.readings, gone.cause),
     )
+
+
+def write_delivered(db: apsw.Connection, delivered: Mapping[tuple[int, Lane], Sequence[tuple[int, int]]]) -> None:
+    """Replaces the receipted ranges of some lanes."""
+    for (epoch_no, lane), ranges in delivered.items():
+        db.execute("DELETE FROM delivered WHERE epoch_no=? AND lane=?", (epoch_no, int(lane)))
+        db.executemany(
+            "INSERT INTO delivered (epoch_no, lane, first, last) VALUES (?,?,?,?)",
+            [(epoch_no, int(lane), first, last) for first, last in ranges],
+        )
+    if delivered:
+        note_delivered(db)
+
+
+def forget_delivered(db: apsw.Connection) -> None:
+    """Forgets what was receipted: what is here is sent again, which costs nothing but the link."""
+    db.execute("DELETE FROM delivered")
+    note_delivered(db)
+
+
+def note_delivered(db: apsw.Connection) -> None:
+    """Remembers the sum of what was receipted: a bit there would let batches go that nobody has."""
+    db.execute("INSERT OR REPLACE INTO state (key, value) VALUES (?,?)", (DELIVERED_SUM, _delivered_sum(db)))
+
+
+def is_delivered_whole(db: apsw.Connection) -> bool:
+    """Returns whether what was receipted is what was written; where no sum was ever kept it is taken for that."""
+    kept = db.execute("SELECT value FROM state WHERE key=?", (DELIVERED_SUM,)).get
+    return kept is None or kept == _delivered_sum(db)
+
+
+def _delivered_sum(db: apsw.Connection) -> bytes:
+    rows = db.execute("SELECT epoch_no, lane, first, last FROM delivered ORDER BY epoch_no, lane, first").fetchall()
+    return zlib.crc32(repr(rows).encode()).to_bytes(4, "big")
 
 
 def note_records(db: apsw.Connection, epoch_no: int, sealed: Sealed) -> None:

@@ -21,7 +21,7 @@ CREATE TABLE batch (
     readings  INTEGER NOT NULL,
     first_us  INTEGER,                    -- monotonic, of the oldest and newest sample
     last_us   INTEGER,
-    checksum  INTEGER NOT NULL,           -- CRC-32 over digest and envelope
+    checksum  INTEGER NOT NULL,           -- CRC-32 over digest and envelope; above it that of the other columns
     envelope  BLOB NOT NULL
 ) STRICT;
 

@@ -10,6 +10,7 @@ learns of it from ``take_replaced``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -21,7 +22,7 @@ from typing import TypeVar
 
 import apsw
 
-from edge_agent.ballast import Ballast
+from edge_agent.ballast import SIZE, Ballast
 from edge_agent.errors import SpoolError
 from edge_agent.put_aside import Aside, has_lost_its_log, kept_aside, put_aside, put_log_aside, reason_of
 from edge_agent.remains import read_remains
@@ -97,6 +98,8 @@ class SpoolThread:
         self._damages: list[float] = []
         self._replaced: str | None = None
         self._was_full = False
+        #: whether the disk was full and no space is held against it
+        self._is_tight = False
         #: files that were damaged and are kept beside the spool, as of the last time that one was opened
         self.aside: tuple[Aside, ...] = ()
 
@@ -108,6 +111,14 @@ class SpoolThread:
     def used_bytes(self) -> int:
         """Bytes of all sealed batches, as of the last finished call."""
         return self._spool.used_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that the disk has given to the spool's file, its free pages with it; 0 where nobody can tell."""
+        try:
+            return self._path.stat().st_size
+        except OSError:
+            return 0
 
     def run(self, work: Callable[[Spool], T]) -> asyncio.Future[T]:
         """Queues ``work`` and returns a future on the running loop; it raises SpoolError."""
@@ -150,7 +161,7 @@ class SpoolThread:
 
     async def hold_ballast(self) -> bool:
         """Takes space on the disk against the day when it is full; returns whether it is held."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._ballast.hold)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._hold_ballast)
 
     async def close(self, *, wait_s: float = 5.0) -> None:
         """Closes the file; gives up waiting for a disk that does not answer."""
@@ -162,6 +173,11 @@ class SpoolThread:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     # -- in the thread ---------------------------------------------------------------
+
+    def _hold_ballast(self) -> bool:
+        is_held = self._ballast.hold()
+        self._is_tight = self._is_tight and not is_held
+        return is_held
 
     def _call(self, work: Callable[[Spool], T]) -> T:
         place = _Place.of(self._path)
@@ -185,6 +201,9 @@ class SpoolThread:
             if not self._make_space(error):
                 raise
             answer = work(self._spool)
+        if self._is_tight:
+            with contextlib.suppress(SpoolError):
+                self._spool.settle_growth(self.held_bytes)
         self._place = _Place.of(self._path)
         return answer
 
@@ -217,7 +236,10 @@ class SpoolThread:
     def _now_open(self) -> None:
         self._place = _Place.of(self._path)
         self.aside = kept_aside(self._path)
-        self._ballast.hold()
+        free = self._ballast.free_bytes()
+        if not self._ballast.hold() and free is not None and free < SIZE:
+            # Full, and nothing is held back any more: the spool keeps to what it has before it is too late.
+            self._was_full = self._is_tight = True
 
     def _open_again(self) -> None:
         """Opens the file after an error, or after somebody removed or exchanged it."""
@@ -253,14 +275,19 @@ class SpoolThread:
         free = self._ballast.free_bytes()
         if not isinstance(error.__cause__, apsw.FullError) and (free is None or free >= _FULL_BELOW):
             return False
-        self._was_full = True
-        if self._ballast.is_there:
+        self._was_full = self._is_tight = True
+        was_held = self._ballast.is_there
+        if was_held:
             self._ballast.give_back()
             _LOG.error("the disk is full: the space that was held back for this is used now")
         try:
             self._spool.checkpoint()
         except SpoolError:
             return False
+        if was_held:
+            # Whoever filled the disk would take it too: what is deleted later needs pages for that.
+            with contextlib.suppress(SpoolError):
+                self._spool.take_pages()
         return True
 
 

@@ -12,6 +12,12 @@ from edge_agent.journal import KINDS, MAX_TEXT
 from edge_agent.judge import Judge, ResetResult
 from edge_agent.plan import Plan
 from edge_agent.readings import Tick, describe
+from edge_agent.reload import Reloader
+
+#: whoever works longer on a point says so again (seconds)
+LONGEST_INHIBIT_S = 86_400
+#: what a name or a reason may have on the wire and in the alarm state (bytes of UTF-8)
+MAX_WORD = 256
 
 
 class Running(Protocol):
@@ -31,7 +37,14 @@ class Running(Protocol):
 
     def reset_alarm(self, point: str, rule: str, by: str) -> ResetResult: ...
 
+    def inhibit(self, point: str, *, reason: str, by: str, seconds: float) -> ResetResult: ...
+
+    def end_inhibit(self, point: str, by: str) -> ResetResult: ...
+
     async def reload(self) -> dict[str, Any]: ...
+
+    @property
+    def reloads(self) -> Reloader: ...
 
 
 def operations(agent: Running) -> dict[str, Handler]:
@@ -44,7 +57,6 @@ def operations(agent: Running) -> dict[str, Handler]:
             "gateway": agent.gateway,
             "en": agent.plan.en,
             "zh": agent.plan.zh,
-            "plan": agent.plan.hash.hex()[:16],
             "points": len(agent.plan.points),
             "samples_per_hour": samples_per_hour(agent.plan),
             "alarms_standing": len(agent.judge.statement(monotonic_us()).events),
@@ -69,6 +81,25 @@ def operations(agent: Running) -> dict[str, Handler]:
     async def reload(request: Request) -> Any:
         return await agent.reload()
 
+    async def reload_state(request: Request) -> Any:
+        return agent.reloads.state()
+
+    async def inhibit(request: Request) -> Any:
+        words = {name: _word(request, name) for name in ("point", "reason", "by")}
+        seconds = request.get("seconds")
+        if not isinstance(seconds, (int, float)) or not 0 < seconds <= LONGEST_INHIBIT_S:
+            raise ControlError(f"seconds: expected a number above 0, at most {LONGEST_INHIBIT_S}", exit_status=2)
+        result = agent.inhibit(words["point"], reason=words["reason"], by=words["by"], seconds=seconds)
+        if result.refused:
+            raise ControlError(result.refused, exit_status=1)
+        return {}
+
+    async def inhibit_end(request: Request) -> Any:
+        result = agent.end_inhibit(_word(request, "point"), _word(request, "by"))
+        if result.refused:
+            raise ControlError(result.refused, exit_status=1)
+        return {"events": len(result.events)}
+
     async def journal(request: Request) -> Any:
         kind = text_of(request, "kind")
         if kind not in KINDS:
@@ -86,6 +117,9 @@ def operations(agent: Running) -> dict[str, Handler]:
         "alarms": alarms,
         "alarm-reset": reset,
         "reload": reload,
+        "reload-state": reload_state,
+        "inhibit": inhibit,
+        "inhibit-end": inhibit_end,
         "journal": journal,
         "spool": spool,
     }
@@ -97,10 +131,14 @@ def samples_per_hour(plan: Plan) -> int:
 
 
 def _word(request: Request, name: str) -> str:
-    value = request.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise ControlError(f"{name}: expected text", exit_status=2)
-    return value.strip()
+    value = text_of(request, name)
+    size = len(value.encode())
+    if size > MAX_WORD:
+        raise ControlError(
+            f"{name}: {size} bytes of UTF-8, at most {MAX_WORD} would be right: {MAX_WORD // 3} Chinese characters",
+            exit_status=2,
+        )
+    return value
 
 
 def _alarm(event: AlarmEvent, now_us: int) -> dict[str, Any]:

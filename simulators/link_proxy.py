@@ -8,6 +8,9 @@ cut     open connections are reset, new ones are refused (nobody listens)
 stall   connections stay open and are accepted, and nothing passes: a black hole
 slow    at most so many bytes each second, in each direction of each connection
 ======  =====================================================================
+
+Beside its state it can be late by so many seconds (``delay_s``), and break once after so many bytes
+(``break_after``): the peer has exactly those, and then a reset.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ class LinkCounts:
     bytes_down: int = 0
     connections: int = 0
     refused: int = 0
+    #: connections broken by ``break_after``
+    breaks: int = 0
 
 
 class LinkProxy:
@@ -49,6 +54,10 @@ class LinkProxy:
         self.target_port = target_port
         self.link = LinkState()
         self.counts = LinkCounts()
+        #: every byte is late by this (s), in each direction
+        self.delay_s = 0.0
+        #: bytes until the break, up and down; None: there is none
+        self._left: dict[bool, int | None] = {True: None, False: None}
         self._clock = clock
         self._server: asyncio.Server | None = None
         self._moving = asyncio.Event()
@@ -97,6 +106,20 @@ class LinkProxy:
             await self.stop()
         else:
             await self.start()
+
+    def break_after(self, *, up: int | None = None, down: int | None = None) -> None:
+        """Breaks a connection, once, after so many more bytes to the broker, or from it.
+
+        Args:
+            up: 1 or more; None: not in this direction.
+            down: likewise.
+
+        Raises:
+            SimulatorError: less than 1.
+        """
+        if (up is not None and up < 1) or (down is not None and down < 1):
+            raise SimulatorError("a link breaks after 1 byte or more")
+        self._left = {True: up, False: down}
 
     @property
     def connections(self) -> int:
@@ -155,9 +178,41 @@ class LinkProxy:
             if slow:
                 free_at = max(free_at, self._clock()) + len(data) / slow
                 await asyncio.sleep(free_at - self._clock())
-            sink.write(data)
-            await sink.drain()
-            if is_up:
-                self.counts.bytes_up += len(data)
+            passing, is_break = self._cut_off(data, is_up=is_up)
+            if self.delay_s:
+                # One call after the other at the same distance: the order stays.
+                asyncio.get_running_loop().call_later(self.delay_s, self._late, sink, passing)
             else:
-                self.counts.bytes_down += len(data)
+                sink.write(passing)
+                await sink.drain()
+            if is_up:
+                self.counts.bytes_up += len(passing)
+            else:
+                self.counts.bytes_down += len(passing)
+            if is_break:
+                await self._let_out(sink)
+                return
+
+    def _cut_off(self, data: bytes, *, is_up: bool) -> tuple[bytes, bool]:
+        """Returns what of this still passes, and whether the connection breaks behind it."""
+        left = self._left[is_up]
+        if left is None:
+            return data, False
+        if len(data) < left:
+            self._left[is_up] = left - len(data)
+            return data, False
+        self._left = {True: None, False: None}
+        self.counts.breaks += 1
+        return data[:left], True
+
+    @staticmethod
+    def _late(sink: asyncio.StreamWriter, data: bytes) -> None:
+        if not sink.transport.is_closing():
+            sink.write(data)
+
+    async def _let_out(self, sink: asyncio.StreamWriter) -> None:
+        """Waits until the last bytes before a break have left: a reset would take them back."""
+        await asyncio.sleep(self.delay_s)
+        if not sink.transport.is_closing():
+            sink.transport.set_write_buffer_limits(high=0)
+            await sink.drain()

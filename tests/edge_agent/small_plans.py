@@ -7,7 +7,10 @@ from fractions import Fraction
 
 from drivers.plan import BlockRead, PointStep
 from edge_agent.plan import BlockPlan, DevicePlan, PointPlan
-from rules import Direction, LimitRule, Mark, PointRules, Severity, SilenceRule
+from rules import Confirmation, Direction, LimitRule, Mark, PointRules, Severity, SilenceRule
+
+#: without it every event would carry the mark ``trial``
+CONFIRMED = Confirmation(by="Li Wei", at="2026-11-20", document="limits.pdf", digest=bytes(32))
 
 
 def device(id: str = "d1", *, unit_id: int = 1, port: int = 0, max_reply_s: float = 1.0, gap_ms: int = 0) -> DevicePlan:
@@ -105,5 +108,5 @@ def point(
         device=0,
         en="pressure",
         zh="压力",
-        rules=PointRules(limits=tuple(limits), silence=silence, gas=gas),
+        rules=PointRules(limits=tuple(limits), silence=silence, gas=gas, confirmed=CONFIRMED),
     )

@@ -263,7 +263,9 @@ def test_a_reset_names_the_person_and_a_refusal_is_a_sentence(tmp_path: Path, ca
 
 
 def test_reload_tells_what_changed_and_a_refusal_keeps_its_status(tmp_path: Path, capsys: Capture) -> None:
-    answers: list[Any] = [{"changed": True, "ports": ["bus-1"]}, {"changed": False, "ports": []}]
+    answers: list[Any] = [{"changed": True, "ports": ["bus-1"], "devices": ["a", "b", "c"], "added": ["a"],
+                           "removed": ["b"]}, {"changed": False, "ports": []},
+                          {"changed": False, "ports": [], "later": ["[uplink]"]}]  # fmt: skip
 
     def reload(request: Request) -> Any:
         if not answers:
@@ -272,9 +274,14 @@ def test_reload_tells_what_changed_and_a_refusal_keeps_its_status(tmp_path: Path
 
     with agent(tmp_path, {"reload": reload}):
         assert main(["reload", "--state-dir", str(tmp_path)]) == 0
-        assert capsys.readouterr().out == "reloaded; ports changed: bus-1\n"
+        assert capsys.readouterr().out == (
+            "reloaded; ports changed: bus-1\ndevices added: a\ndevices REMOVED, no longer monitored: b\n"
+            "devices changed: c\n"
+        )
         assert main(["reload", "--state-dir", str(tmp_path)]) == 0
         assert capsys.readouterr().out == "nothing changed\n"
+        assert main(["reload", "--state-dir", str(tmp_path)]) == 0
+        assert capsys.readouterr().out == "changed, but taken only at the agent's next start: [uplink]\n"
         assert main(["reload", "--state-dir", str(tmp_path)]) == 2
         assert "there is no port 'x'" in capsys.readouterr().err
 

@@ -57,6 +57,7 @@ async def test_an_answer_is_what_the_handler_returned(path: Path) -> None:
         ("echo", {"word": 3}, "'word' is needed", 2),
         ("echo", {"word": "x" * 300}, "'word' is needed", 2),
         ("refuse", {}, "site.toml: port: is missing", 2),
+        ("echo", {"word": "\udcc0"}, "set the terminal to UTF-8", 2),
         ("fly", {}, "known are break, echo, refuse", 2),
         ("break", {}, "failed inside the agent", 1),
     ],
@@ -75,6 +76,13 @@ async def test_nonsense_is_answered_and_the_next_request_too(path: Path, line: b
     writer.write(line + b"\n" + b'{"op": "echo", "word": "x"}\n')
     assert json.loads(await reader.readline())["ok"] is False
     assert json.loads(await reader.readline())["result"] == {"said": "x"}
+    writer.close()
+
+
+async def test_half_a_character_is_refused_before_it_is_kept(path: Path) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(b'{"op": "echo", "word": "\\udcc0"}\n')
+    assert json.loads(await reader.readline())["error"] == "word: not UTF-8; set the terminal to UTF-8"
     writer.close()
 
 

@@ -110,6 +110,7 @@ async def test_receipted_history_makes_room_on_a_full_disk_and_nothing_is_lost(b
     bench.verify()
 
 
+@pytest.mark.ci
 async def test_on_a_full_disk_quiet_data_are_thinned_and_none_go(bench: Bench, small_disk: Path) -> None:
     with (small_disk / "junk").open("wb", buffering=0) as file:
         while os.statvfs(small_disk).f_bavail > 16:
@@ -144,3 +145,42 @@ async def test_when_there_is_space_again_the_quota_counts_again(bench: Bench, sm
     for _ in range(20):
         await bench.seal()
     assert bench.keeper.counts["lost_batches"] == before
+
+
+def _fill(disk: Path) -> None:
+    with (disk / "junk").open("ab", buffering=0) as file:
+        while os.statvfs(disk).f_bavail:
+            file.write(bytes(4096))
+
+
+async def test_space_is_noticed_without_being_asked_for(
+    bench: Bench, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It once took half a minute."""
+    monkeypatch.setattr("edge_agent.room._LOOK_S", 0.01)
+    _fill(small_disk)
+    for _ in range(120):
+        await bench.seal()
+    assert bench.keeper.room.is_disk_full
+    (small_disk / "junk").unlink()
+    for _ in range(500):
+        if not bench.keeper.room.is_disk_full:
+            break
+        await asyncio.sleep(0.01)
+    assert not bench.keeper.room.is_disk_full
+
+
+async def test_whoever_fills_the_disk_does_not_get_what_the_ballast_gave_back(bench: Bench, small_disk: Path) -> None:
+    """The spool once had no page left to delete with, and everything stayed in memory until there was space."""
+    while not bench.keeper.room.is_disk_full:
+        _fill(small_disk)
+        await bench.seal()
+    lost = bench.keeper.counts["lost_batches"]
+    for _ in range(150):
+        _fill(small_disk)
+        await bench.seal()
+    assert bench.keeper.counts["lost_batches"] > lost
+    assert bench.keeper.counts["volatile_epochs"] == 0
+    assert bench.keeper.state is StoreState.NORMAL
+    assert await bench.keeper.drain()
+    bench.verify()

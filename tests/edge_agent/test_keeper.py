@@ -522,3 +522,20 @@ async def test_the_delivery_state_is_durable_when_the_agent_leaves(bench: Bench)
     bench.delivery._deliver((1, Lane.DATA), [(1, 1)])
     assert await bench.keeper.drain()
     assert list(bench.store.spool.inventory().lanes[1, Lane.DATA].delivered) == [(1, 1)]
+
+
+async def test_receipts_go_with_a_seal_every_five_seconds(bench: Bench) -> None:
+    def kept() -> list[tuple[int, int]]:
+        return list(bench.store.spool.inventory().lanes[1, Lane.DATA].delivered)
+
+    bench.seal()
+    await bench.calm()
+    bench.delivery._deliver((1, Lane.DATA), [(1, 1)])
+    bench.clock.pass_s(4)
+    bench.seal()
+    await bench.calm()
+    assert kept() == []
+    bench.clock.pass_s(1)
+    bench.seal()
+    await bench.calm()
+    assert kept() == [(1, 1)]

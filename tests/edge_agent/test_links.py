@@ -19,8 +19,9 @@ from edge_agent.bus.poller import Codes, Row
 from edge_agent.compile import compile_site
 from edge_agent.errors import ConfigError
 from edge_agent.plan import Plan, PortPlan
+from edge_agent.plan_diff import difference, keep_phases, unchanged_ports
 from edge_agent.ports import PortMaker
-from edge_agent.ports_running import RunningPorts, unchanged_ports
+from edge_agent.ports_running import RunningPorts
 from edge_agent.read_once import read_once
 from simulators.app import Simulator
 from simulators.dtu_client import DtuClient
@@ -218,3 +219,31 @@ async def test_a_single_reading_waits_for_the_dtus_to_dial_in(tmp_path: Path) ->
     async with simulated(path):
         ticks = await read_once(compile_site(path).plan, PortMaker())
     assert [codes for _, _, _, codes in ticks] == [[quality.GOOD]] * 4
+
+
+async def test_a_device_more_leaves_every_kind_of_link_open(tmp_path: Path) -> None:
+    serial = f'[[port]]\nid = "line"\nkind = "serial"\ndevice = "{tmp_path}/line"\nbaud = 115200\n'
+    text = text_of({name: free_address()[1] for name in NUMBERS}) + serial + DEVICE.format(id="line")
+    ids = ("tcp", "far", "dtu-1", "dtu-2", "line")
+    one = DEVICE.replace('port = "{id}"', 'port = "{port}"').replace("unit_id = 1", "unit_id = 2")
+    more = "".join(one.format(id=f"{id}-more", port=id) for id in ids)
+    path = write_site(tmp_path, text)
+    old = compile_site(path).plan
+    write_site(tmp_path, text + more)
+    new = keep_phases(old, compile_site(path).plan)
+    differs = difference(old, new)
+    assert sorted(differs.handed) == sorted(ids)
+    rows = Rows(old)
+    running = RunningPorts(rows.take, PortMaker())
+    async with simulated(path) as simulator:
+        running.start(old)
+        try:
+            await rows.until(is_good, *ids)
+            left = await running.hand_over(differs.handed)
+            assert sorted(left) == sorted(ids)
+            rows.plan = new
+            assert sorted(running.start(new, left=left)) == sorted(ids)
+            await rows.until(is_good, *ids, *(f"{id}-more" for id in ids))
+            assert {far.units.counts.connections for far in simulator.far} == {1}
+        finally:
+            await running.stop_all()

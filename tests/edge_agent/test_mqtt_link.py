@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.mqtt_link import MqttLink, reconnect_delay
+from edge_agent.backoff import Backoff
+from edge_agent.errors import ConfigError
+from edge_agent.mqtt_link import MqttLink
 from tests.mosquitto import Mosquitto, free_port
 
 
@@ -38,8 +40,7 @@ class Talker:
             host="127.0.0.1",
             port=port,
             subscribe="t/#",
-            least_s=0.05,
-            most_s=0.3,
+            backoff=Backoff(base_s=0.05, most_s=0.3),
             **options,  # type: ignore[arg-type]
         )
         self.link.on_up = self._up
@@ -69,6 +70,24 @@ async def test_messages_go_both_ways(broker: Mosquitto) -> None:
     assert [payload for topic, payload in b.heard if topic == "t/x"] == [b"%d" % n for n in range(200)]
     await a.link.stop()
     await b.link.stop()
+
+
+async def test_a_password_that_cannot_be_read_is_named_once_and_tried_again(
+    broker: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries: list[int] = []
+
+    def password() -> str:
+        tries.append(1)
+        if len(tries) < 4:
+            raise ConfigError(["uplink.password_file: pw.txt: No such file or directory"])
+        return "secret"
+
+    talker = Talker(broker.port, "a", username="u", password=password)
+    talker.link.start()
+    await until(lambda: talker.link.is_up, "up")
+    assert caplog.text.count("uplink.password_file: pw.txt: No such file") == 1
+    await talker.link.stop()
 
 
 async def test_it_comes_back_after_the_broker_was_killed(broker: Mosquitto) -> None:
@@ -125,13 +144,6 @@ async def test_a_broker_that_refuses_is_named_as_the_reason(
     await until(lambda: "no connection to the broker" in caplog.text, "a refusal")
     await talker.link.stop()
     assert "the broker refuses: Not authorized" in caplog.text
-
-
-def test_back_off_starts_quickly_and_is_bounded() -> None:
-    assert reconnect_delay(0, least_s=0.5, most_s=10, roll=1.0) == 0.5
-    assert reconnect_delay(3, least_s=0.5, most_s=10, roll=1.0) == 4.0
-    assert reconnect_delay(99, least_s=0.5, most_s=10, roll=1.0) == 10.0
-    assert 0 < reconnect_delay(99, least_s=0.5, most_s=10, roll=0.0) <= 1.0
 
 
 async def test_a_message_that_nobody_can_take_costs_the_session_and_not_the_link(

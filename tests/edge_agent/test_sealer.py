@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from contracts.batch import HealthRecord, Note, Statement
 from contracts.errors import TooLargeError
@@ -12,7 +15,7 @@ from edge_agent.compile import compile_site
 from edge_agent.judge import Judge
 from edge_agent.keeper import Content
 from edge_agent.plan import Plan
-from edge_agent.sealer import Sealer, parted, seal_interval_s
+from edge_agent.sealer import Sealer, SealPace, parted, seal_interval_s
 from tests.contracts.examples import WAVEFORM
 from tests.edge_agent.chains import alarm_event
 from tests.edge_agent.running_agent import site
@@ -97,10 +100,47 @@ def test_parts_have_everything_once() -> None:
 
 def test_a_long_seal_interval_does_not_overflow_what_a_fast_block_may_hold(tmp_path: Path) -> None:
     plan = _plan(tmp_path)
-    metered = replace(plan, uplink=replace(plan.uplink, seal_interval_s=3600.0))
-    rows = seal_interval_s(metered) / (metered.blocks[0].interval_ms / 1000)
+    rows = seal_interval_s(plan, SealPace(interval_s=3600.0)) / (plan.blocks[0].interval_ms / 1000)
     assert rows <= CAP / 2
-    assert seal_interval_s(plan) == plan.uplink.seal_interval_s
+    assert seal_interval_s(plan, SealPace(interval_s=0.2)) == 0.2
+
+
+async def test_what_waits_is_sealed_at_once_when_the_pace_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.sealer._SILENCE_EVERY_S", 0.01)
+    keeper, pace = Keeper(100), SealPace(interval_s=60.0, health_every_s=600.0)
+    sealer = _sealer(_plan(tmp_path), keeper)
+    sealer._pace = lambda: pace
+    task = asyncio.create_task(sealer.run())
+    await asyncio.sleep(0.05)
+    assert keeper.sealed == []
+    for interval_s in (30.0, 60.0):
+        pace = SealPace(interval_s=interval_s, health_every_s=600.0)
+        count = len(keeper.sealed)
+        for _ in range(1000):
+            await asyncio.sleep(0.01)
+            if len(keeper.sealed) > count:
+                break
+        assert keeper.sealed[-1].health == HEALTH, "it tells the new pace"
+    task.cancel()
+    assert len(keeper.sealed) == 2
+
+
+async def test_health_may_be_rarer_than_the_statement_which_is_not_sealed_alone_while_nothing_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_agent.sealer.STATEMENT_EVERY_S", 0.0)
+    keeper = Keeper(100)
+    sealer = _sealer(_plan(tmp_path), keeper)
+    sealer._pace = lambda: SealPace(interval_s=0.01, health_every_s=600.0)
+    sealer.seal_data()
+    sealer.seal_data()
+    assert [bool(content.health) for content in keeper.sealed] == [True]
+    sealer._judge.statement = lambda now_us: STATEMENT  # type: ignore[method-assign]
+    sealer.seal_data()
+    assert keeper.sealed[1].statement == STATEMENT
+    assert keeper.sealed[1].health == ()
 
 
 async def test_a_new_store_gets_catalogue_and_alarm_state_again(tmp_path: Path) -> None:

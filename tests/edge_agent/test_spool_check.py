@@ -6,6 +6,7 @@ import random
 import threading
 from pathlib import Path
 
+import apsw
 import pytest
 
 from contracts.batch import Lane
@@ -52,6 +53,24 @@ def test_a_bit_that_sqlite_does_not_see_is_found_in_its_row(made: Made) -> None:
     found = check_file(made.path, is_stopped=lambda: False, rest=lambda seconds: None)
     assert found.problems == ()
     assert [(batch.lane, batch.seq, batch.is_whole) for batch in found.batches] == [(Lane.DATA, 4, False)]
+
+
+@pytest.mark.parametrize("change", ["id=id+1000", "readings=readings+1", "first_us=first_us-1", "last_us=last_us+8"])
+def test_a_row_that_says_something_else_of_its_batch_is_damage_of_the_file(made: Made, change: str) -> None:
+    db = apsw.Connection(str(made.path))
+    db.execute(f"UPDATE batch SET {change} WHERE id=(SELECT max(id) FROM batch)")
+    db.close()
+    (problem,) = check_file(made.path, is_stopped=lambda: False, rest=lambda seconds: None).problems
+    assert problem.endswith("is not in the place where it was written")
+
+
+def test_a_row_of_before_says_nothing_of_its_place(made: Made) -> None:
+    db = apsw.Connection(str(made.path))
+    db.execute("UPDATE batch SET checksum=checksum & 0xFFFFFFFF")
+    db.execute("UPDATE batch SET readings=readings+1")
+    db.close()
+    found = check_file(made.path, is_stopped=lambda: False, rest=lambda seconds: None)
+    assert (found.problems, found.batches) == ((), ())
 
 
 def test_no_file_is_a_sentence_and_no_damage(tmp_path: Path) -> None:

@@ -443,7 +443,7 @@ asyncio.run(run())
 """
 
 
-@pytest.mark.parametrize("more", [1, 2, 3])
+@pytest.mark.parametrize("more", [1, *(pytest.param(more, marks=pytest.mark.ci) for more in (2, 3))])
 def test_killed_while_it_thins_every_batch_is_here_or_signed_for(tmp_path: Path, more: int) -> None:
     root = Path(__file__).resolve().parents[2]
     path = tmp_path / "spool.db"

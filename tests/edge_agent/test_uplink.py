@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from contracts.batch import Lane, Statement, decode_batch
+from contracts.batch import Lane, Origin, Statement, decode_batch
 from contracts.envelope import Type, open_envelope, seal
 from contracts.keys import Signer, Verifier
 from contracts.messages import Ask, Time
@@ -25,6 +25,7 @@ from edge_agent.spool import Commit, EpochRow, Spool, StoredBatch
 from edge_agent.spool_thread import SpoolThread
 from edge_agent.uplink import Uplink
 from edge_agent.volatile import VolatileBatches
+from edge_agent.window import Window
 from tests.edge_agent.chains import BOOT, SIGNER, Clock, alarm_event, new_chain, seal_data
 
 GATEWAY = SIGNER.public.gateway_id
@@ -224,7 +225,7 @@ async def test_a_wanted_catalogue_is_sent_again(bench: Bench) -> None:
 
 async def test_history_keeps_to_its_share_and_goes_on_with_each_receipt(bench: Bench) -> None:
     sealed = [await bench.seal() for _ in range(40)]
-    bench.delivery._window = 8 * len(sealed[0].envelope)
+    bench.delivery._window = Window(8 * len(sealed[0].envelope))
     bench.link.up()
     await bench.settle()
     first_round = len(bench.batches())
@@ -342,6 +343,41 @@ async def test_a_store_that_fails_while_history_is_read_is_tried_again(
     assert len(bench.batches()) == 3
 
 
+async def test_a_store_that_does_not_answer_holds_up_nothing_that_memory_has(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read-only disk with history on it: what was sealed in memory and has no receipt was never sent again."""
+    monkeypatch.setattr(uplink_module, "_TRY_AGAIN_S", 0.01)
+    for lane in Lane:
+        await bench.seal(lane)
+    bench.chain = new_chain(bench.clock, b"volatile", Origin.VOLATILE)
+    row = EpochRow(
+        no=2, epoch=bench.chain.epoch, reason="volatile", boot_id=BOOT.boot_id, boot_counter=BOOT.counter,
+        started_us=0, started_uptime_s=0,
+    )  # fmt: skip
+    bench.delivery.add_epoch(row)
+    for lane in (*Lane, *Lane):
+        sealed = (
+            seal_data(bench.chain, bench.clock)
+            if lane is Lane.DATA
+            else bench.chain.seal(lane, sealed_us=bench.clock())
+        )
+        bench.delivery.sealed(2, lane, bench.chain.head(lane))
+        bench.uplink._in_memory.add(2, sealed)
+
+    async def fail(work: Callable[[Spool], Any]) -> Any:
+        raise SpoolError("no answer")
+
+    monkeypatch.setattr(bench.spool, "run", fail)
+    bench.link.up()
+    for _ in range(1000):
+        await asyncio.sleep(0.01)
+        if len(bench.batches()) == 4:
+            break
+    assert sorted(bench.batches()) == sorted([(lane, seq) for lane in Lane for seq in (1, 2)])
+    monkeypatch.undo()
+
+
 async def test_a_defect_while_sending_does_not_end_sending(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -370,7 +406,7 @@ async def test_batches_in_memory_keep_to_the_window_too(bench: Bench) -> None:
         sealed = seal_data(bench.chain, bench.clock)
         bench.delivery.sealed(1, Lane.DATA, bench.chain.head(Lane.DATA))
         memory.add(1, sealed)
-    bench.delivery._window = 20 * len(sealed.envelope)
+    bench.delivery._window = Window(20 * len(sealed.envelope))
     bench.link.up()
     await bench.settle()
     sent = bench.batches()
@@ -441,3 +477,32 @@ async def test_a_damaged_batch_is_reported_and_the_others_are_sent(bench: Bench)
     await bench.settle()
     assert told == [2]
     assert sorted(bench.batches()) == [(Lane.DATA, 1), (Lane.DATA, 3), (Lane.DATA, 4)]
+
+
+async def test_a_batch_that_goes_at_once_and_is_never_receipted_is_sent_again(bench: Bench) -> None:
+    bench.delivery._resend_after = 100_000
+    bench.link.up()
+    await bench.settle()
+    await asyncio.sleep(0.02)  # nothing is on its way: sending sleeps without an end
+    await bench.seal()
+    assert bench.batches() == [(Lane.DATA, 1)]
+    await bench.settle()
+    bench.clock.pass_s(5)
+    for _ in range(600):
+        await asyncio.sleep(0.01)
+        if len(bench.batches()) > 1:
+            break
+    assert bench.batches() == [(Lane.DATA, 1), (Lane.DATA, 1)]
+
+
+@pytest.mark.parametrize("turns", range(5))
+async def test_a_stop_in_the_moment_when_something_wakes_it_is_not_swallowed(bench: Bench, turns: int) -> None:
+    """``asyncio.wait_for`` of Python 3.11 loses such a cancellation: the agent did not end on SIGTERM."""
+    bench.link.up()
+    await bench.seal()  # a batch on its way: it waits for a time, too
+    await bench.settle()
+    bench.uplink._wake.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await bench.uplink.stop()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 
 from simulators.plant import Plant, make_plant
+from tests import mosquitto
 
 
 class Clock:
@@ -29,12 +29,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    def find() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return int(probe.getsockname()[1])
-
-    return find
+    return mosquitto.free_port
 
 
 SITE: dict[str, Any] = {

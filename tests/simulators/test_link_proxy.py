@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -86,6 +87,53 @@ async def test_a_slow_link_keeps_its_rate(proxy: LinkProxy) -> None:
     # 600 bytes take 0.3 s one way; both ways overlap
     assert 0.25 <= time.monotonic() - started < 2.0
     writer.close()
+
+
+async def test_a_late_link_keeps_the_order(proxy: LinkProxy) -> None:
+    proxy.delay_s = 0.1
+    reader, writer = await connect(proxy)
+    started = time.monotonic()
+    for number in range(50):
+        writer.write(b"%02d" % number)
+        await asyncio.sleep(0)
+    assert await asyncio.wait_for(reader.readexactly(100), 10) == b"".join(b"%02d" % n for n in range(50))
+    assert time.monotonic() - started >= 0.2
+    writer.close()
+
+
+@pytest.mark.parametrize("place", [1, 2, 3, 7])
+async def test_it_breaks_once_behind_exactly_so_many_bytes(proxy: LinkProxy, place: int) -> None:
+    reader, writer = await connect(proxy)
+    proxy.break_after(down=place)
+    writer.write(b"12")
+    writer.write(b"34567890")
+    got = b""
+    with contextlib.suppress(ConnectionError):
+        while data := await asyncio.wait_for(reader.read(10), 10):
+            got += data
+    assert b"1234567890"[:place].startswith(got), "a reset may take back what was not read yet, never add"
+    assert proxy.counts.bytes_down == place
+    assert proxy.counts.breaks == 1
+    reader, writer = await connect(proxy)
+    assert await echoed(reader, writer, b"whole again") == b"whole again"
+    writer.close()
+
+
+async def test_it_breaks_up_as_well_and_never_after_nothing(proxy: LinkProxy) -> None:
+    _, writer = await connect(proxy)
+    proxy.break_after(up=4)
+    writer.write(b"12345678")
+    await asyncio.wait_for(_until(lambda: proxy.counts.breaks == 1 and not proxy.connections), 10)
+    assert proxy.counts.bytes_up == 4
+    with pytest.raises(SimulatorError, match="1 byte or more"):
+        proxy.break_after(up=0)
+    proxy.break_after()
+    writer.close()
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110  the proxy has counts and no event
+        await asyncio.sleep(0.005)
 
 
 async def test_a_broker_that_is_not_there_closes_the_connection() -> None:

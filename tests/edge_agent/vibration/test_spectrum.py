@@ -119,6 +119,7 @@ def test_no_frequency_is_shown_that_the_window_is_too_short_for() -> None:
     assert len(dominant(welch([tone(1.1, rate, 1000)], rate, segment), 3)) == 1
 
 
+@pytest.mark.ci
 def test_noise_alone_has_no_frequency() -> None:
     """White and red noise, 300 windows of each: one false frequency in a hundred windows at most."""
     source = np.random.default_rng(10)
