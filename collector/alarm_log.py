@@ -5,19 +5,24 @@ rows: an alarm shows its newest event, by boot rank, boot and monotonic judging 
 ``active`` that arrives behind a later ``cleared`` changes nothing.  A statement of active
 alarms goes the same way: an alarm that nobody has told us of is made from it.
 
-Acknowledging is append-only and never touches the state of the alarm.
+Acknowledging and taking it back are append-only and never touch the state of the alarm.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from collector.views import AlarmView, Queries
+from collector.decisions import ask_for_review
+from collector.errors import StoreError
+from collector.views import AlarmView, Change, Queries
 from contracts.batch import AlarmEvent
 from contracts.fields import pack
+
+#: longest wait for the writer before a person is told that nothing was recorded (s)
+WAIT_S = 10.0
 
 _EVENT = """
 INSERT INTO alarm_event(gateway_no, id, alarm_id, event, sampled_us, judged_us, evidence_id) VALUES(?,?,?,?,?,?,?)
@@ -99,6 +104,17 @@ def apply_event(
     return True
 
 
+def move_event(
+    connection: sqlite3.Connection, gateway_no: int, event: AlarmEvent, offset_us: int, *, evidence_id: int | None
+) -> None:
+    """Gives an event that is in the log another UTC, where it is there by this batch (None: by a statement)."""
+    connection.execute(
+        "UPDATE alarm_event SET sampled_us=?, judged_us=? WHERE gateway_no=? AND id=? AND evidence_id IS ?",
+        (event.sampled_us + offset_us, event.judged_us + offset_us, gateway_no, event.id, evidence_id),
+    )
+    connection.execute(_RAISED, (gateway_no, event.raised_by))
+
+
 class AlarmActions:
     """What people do about alarms; every write goes through the one writer."""
 
@@ -107,11 +123,15 @@ class AlarmActions:
         run: Callable[[Callable[[sqlite3.Connection], Any]], Future[Any]],
         queries: Queries,
         now_us: Callable[[], int],
+        on_change: Callable[[Change], object] = lambda change: None,
     ) -> None:
-        """Takes the writer's way to run a job, the queries, and the clock (UTC us)."""
+        """Takes the writer's way to run a job, the queries, the clock (UTC us), and who is told of a change."""
         self._run = run
         self._queries = queries
         self._now_us = now_us
+        self._on_change = on_change
+        #: ids whose being shown is on its way to the disk, or there
+        self._shown: set[str] = set()
 
     def acknowledge(self, alarm_id: str, by: str, note: str = "", source: str = "") -> AlarmView | None:
         """Notes that somebody has taken notice; returns the alarm, or None where there is none.
@@ -119,13 +139,55 @@ class AlarmActions:
         Raises:
             StoreError: it could not be kept.
         """
+        return self._say("acknowledge", alarm_id, by, note, source)
+
+    def unacknowledge(self, alarm_id: str, by: str, note: str = "", source: str = "") -> AlarmView | None:
+        """Notes that somebody takes the acknowledgement back, which stays in the record; as ``acknowledge``."""
+        return self._say("unacknowledge", alarm_id, by, note, source)
+
+    def _say(self, action: str, alarm_id: str, by: str, note: str, source: str) -> AlarmView | None:
         alarm = self._queries.alarm(alarm_id)
         if alarm is None:
             return None
-        row = (bytes.fromhex(alarm.id), by[:80], self._now_us(), note[:500], source[:80])
+        row = (bytes.fromhex(alarm.id), by[:80], self._now_us(), note[:500], source[:80], action)
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT INTO acknowledgement(alarm_id, by, at_us, note, source) VALUES(?,?,?,?,?)", row)
+            connection.execute(
+                "INSERT INTO acknowledgement(alarm_id, by, at_us, note, source, action) VALUES(?,?,?,?,?,?)", row
+            )
+            if action == "acknowledge":
+                connection.execute("DELETE FROM review WHERE alarm_id=?", row[:1])
+            else:
+                ask_for_review(connection, row[0])
 
-        self._run(write).result(timeout=10)
+        self._wait(self._run(write))
+        self._on_change(Change(gateways=frozenset(), alarms=frozenset((alarm.id,)), points=frozenset()))
         return self._queries.alarm(alarm_id)
+
+    @staticmethod
+    def _wait(future: Future[Any]) -> None:
+        try:
+            future.result(timeout=WAIT_S)
+        except TimeoutError:
+            if future.cancel():
+                raise StoreError("the store is busy; it was not recorded") from None
+            future.result()  # it is being written this moment: what is said of it has to be true
+
+    def note_shown(self, alarm_ids: Sequence[str]) -> None:
+        """Notes that alarms stand on a page that somebody has open; the first time counts.  Does not wait."""
+        new = [id for id in alarm_ids if id not in self._shown]
+        if not new:
+            return
+        self._shown.update(new)
+        rows = [(bytes.fromhex(id), self._now_us()) for id in new]
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.executemany(
+                "INSERT INTO alarm_shown(alarm_id, shown_us) VALUES(?,?) ON CONFLICT DO NOTHING", rows
+            )
+
+        def settle(future: Future[Any]) -> None:
+            if future.exception() is not None:  # the disk took it not: the next look at the page says it again
+                self._shown.difference_update(new)
+
+        self._run(write).add_done_callback(settle)

@@ -10,71 +10,138 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
+from collector import journal
+from collector.measurement import LATE_US, Decision, Measurement, Reason, measure
+from collector.notify.log import read_of_alarm
 from collector.point_views import show_number
-from collector.views import AlarmView
+from collector.statements import Stated, read_statement
+from collector.views import AlarmCounts, AlarmFilter, AlarmPage, AlarmView
 from contracts.batch import AlarmEvent
 from contracts.catalogue import CataloguePoint
-from contracts.envelope import decode_payload, split
-from contracts.errors import ContractError
 from contracts.fields import unpack
-from contracts.messages import Ask
 from contracts.units import UNITS
 
-#: an alarm that arrives this long after its sample is late (us)
-LATE_US = 10_000_000
 #: two epochs of one parent that are both heard this long after the second began are two gateways (us)
 ALTERNATING_US = 10_000_000
+
+
+class Sources(Protocol):
+    """What is known of the points that alarms speak of."""
+
+    def is_silent(self, gateway: str, key: str) -> bool:
+        """Returns whether nothing current is heard of a point."""
+        ...
+
+    def point(self, gateway: str, key: str) -> CataloguePoint | None:
+        """Returns a point of the newest catalogue."""
+        ...
 
 
 class AlarmReader:
     """Reads alarms from one connection."""
 
-    def __init__(
-        self,
-        db: sqlite3.Connection,
-        silent: Set[tuple[str, str]],
-        known: Mapping[tuple[str, str], CataloguePoint],
-    ) -> None:
-        """Takes the (gateway, point) that are silent now, and the points there are."""
+    def __init__(self, db: sqlite3.Connection, sources: Sources) -> None:
+        """Takes a connection, and what is known of the points."""
         self._db = db
-        self._silent = silent
-        self._known = known
-        #: what each gateway stated when it last connected: as of when, and its alarms
-        self._statements: dict[str, tuple[tuple[int, int, int], frozenset[bytes]] | None] = {}
+        self._sources = sources
+        self._statements: dict[int, Stated | None] = {}
 
     def alarms(self, *, standing_only: bool, limit: int) -> list[AlarmView]:
-        # In a flood the gravest stay; a history goes by time.
-        where, rank = ("WHERE a.is_over=0", f"{_RANK},") if standing_only else ("", "")
-        rows = self._db.execute(
-            f"{_ALARMS} {where} ORDER BY a.is_over, {rank} a.raised_us DESC LIMIT ?", (limit,)
-        ).fetchall()
-        return self._identity_alarms() + [self._view(row) for row in rows]
+        # In a flood those stay that nobody has acknowledged, the gravest first; a history goes by time.
+        where, rank = ("WHERE is_over=0", f"{_IS_SEEN}, {_RANK},") if standing_only else ("", "")
+        chosen = f"SELECT * FROM alarm a {where} ORDER BY is_over, {rank} raised_us DESC LIMIT ?"
+        rows = self._db.execute(f"{_ALARMS.format(chosen=chosen)} ORDER BY is_over, {rank} raised_us DESC", (limit,))
+        return self._identity_alarms() + [self._view(row) for row in rows.fetchall()]
 
     def alarm(self, id: str) -> AlarmView | None:
-        try:
-            key = bytes.fromhex(id)
-        except ValueError:
-            return None
-        row = self._db.execute(f"{_ALARMS} WHERE a.id=?", (key,)).fetchone()
-        if row is not None:
-            return self._view(row)
-        return next((alarm for alarm in self._identity_alarms() if alarm.id == id), None)
+        found = self.by_id([id])
+        return found[0] if found else None
+
+    def by_id(self, ids: Sequence[str]) -> list[AlarmView]:
+        """Returns those that are known, in the order given."""
+        found, own = [], None
+        for id in ids:
+            try:
+                key = bytes.fromhex(id)
+            except ValueError:
+                continue
+            row = self._db.execute(_ALARMS.format(chosen="SELECT * FROM alarm WHERE id=?"), (key,)).fetchone()
+            if row is not None:
+                found.append(self._view(row))
+                continue
+            own = self._identity_alarms() if own is None else own
+            found += [alarm for alarm in own if alarm.id == id]
+        return found
+
+    def reviews(self, limit: int) -> list[AlarmView]:
+        """Returns alarms to review that do not stand here (those that do are among the standing ones)."""
+        ids = self._db.execute(_TO_REVIEW, (limit,)).fetchall()
+        return self.by_id([id.hex() for (id,) in ids])
+
+    def counts(self) -> AlarmCounts:
+        """Returns how many alarms stand, the collector's own included."""
+        counts: dict[str, int] = {}
+        unseen = 0
+        for severity, count, without in self._db.execute(_COUNTS).fetchall():
+            counts[severity] = count
+            unseen += without
+        for alarm in self._identity_alarms():
+            counts[alarm.severity] = counts.get(alarm.severity, 0) + 1
+            unseen += alarm.acknowledged_us is None
+        to_review = self._db.execute(_REVIEWS).fetchone()[0]
+        return AlarmCounts(standing=list(counts.items()), unacknowledged=unseen, to_review=to_review)
+
+    def journal(self, filter: AlarmFilter, *, limit: int, after: str | None) -> AlarmPage:
+        """Returns one page; raises ValueError with a sentence."""
+        journal.check(filter)
+        place = None if after is None else journal.read_place(after)
+        gateway_no = None
+        if filter.gateway is not None:
+            row = self._db.execute("SELECT no FROM gateway WHERE id=?", (filter.gateway,)).fetchone()
+            if row is None:
+                return AlarmPage(alarms=[], next=None)
+            gateway_no = row[0]
+        sifted = filter.state in (Measurement.ACTIVE, Measurement.SOURCE_SILENT)
+        found: list[AlarmView] = []
+        while True:
+            chosen = journal.select(filter, gateway_no, place, limit + 1)
+            sql = f"{_ALARMS.format(chosen=chosen.sql)} ORDER BY a.raised_us DESC, a.gateway_no DESC, a.id DESC"
+            rows = self._db.execute(sql, chosen.values).fetchall()
+            for row in rows[:limit]:
+                view = self._view(row)
+                place = (row[_RAISED], row[_GATEWAY_NO], row[_ID])
+                if sifted and view.measurement != filter.state:
+                    continue
+                found.append(view)
+                if len(found) == limit and sifted:
+                    return AlarmPage(alarms=found, next=journal.write_place(place))
+            if len(rows) <= limit:
+                return AlarmPage(alarms=found, next=None)
+            if len(found) >= limit and place is not None:
+                return AlarmPage(alarms=found, next=journal.write_place(place))
 
     def _view(self, row: tuple[Any, ...]) -> AlarmView:
         gateway, id, raised_us, newest_raw, newest_judged_us, first_raw = row[:6]
-        first, order = row[6:11], row[11:]
+        first, order = row[6:11], row[11:14]
+        gateway_no, shown_us, decision, reason, decided_us, trust = row[14:]
         sampled_us, judged_us, sealed_us, received_us, committed_us = first
         newest = AlarmEvent.from_wire(unpack(newest_raw))
         event = newest if first_raw is None else AlarmEvent.from_wire(unpack(first_raw))
         unit = UNITS[event.unit]
-        point = self._known.get((gateway, event.point))
-        by, at_us = self._acknowledged(id)
+        point = self._sources.point(gateway, event.point)
+        said = self._said(id)
+        by, at_us = acknowledged(said)
         sampled_us = raised_us if sampled_us is None else sampled_us
+        judged_us = newest_judged_us if judged_us is None else judged_us
+        came_us = received_us if received_us is not None else decided_us
         step = point.resolution if point is not None and point.kind == "int" else None
+        is_over = newest.state == "cleared"
+        is_silent = not is_over and self._sources.is_silent(gateway, event.point)
+        stated = self._stated(gateway_no)
         return AlarmView(
             id=id.hex(),
             gateway=gateway,
@@ -87,8 +154,10 @@ class AlarmReader:
             severity=newest.severity,
             scheme=newest.scheme,
             state=newest.state,
-            is_source_silent=newest.state != "cleared" and (gateway, event.point) in self._silent,
-            is_unstated=newest.state != "cleared" and self._is_unstated(gateway, id, order),
+            is_source_silent=is_silent,
+            is_unstated=stated is not None and not is_over and stated.is_missing(id, order, newest.severity),
+            is_stated_over=stated is not None and is_over and stated.contradicts(id, order),
+            measurement=measure(newest.state, is_source_silent=is_silent).value,
             cause=newest.cause,
             limit=newest.limit,
             value=event.value,
@@ -99,44 +168,35 @@ class AlarmReader:
             unit_en=unit.en,
             unit_zh=unit.zh,
             raised_us=raised_us,
-            cleared_us=newest_judged_us if newest.state == "cleared" else None,
+            cleared_us=newest_judged_us if is_over else None,
             sampled_us=sampled_us,
-            judged_us=newest_judged_us if judged_us is None else judged_us,
+            judged_us=judged_us,
             sealed_us=sealed_us,
             received_us=received_us,
             committed_us=committed_us,
+            shown_us=shown_us,
             latency_ms=None if committed_us is None else (committed_us - sampled_us) / 1e3,
-            is_late=received_us is not None and received_us - sampled_us > LATE_US,
+            is_late=not trust or (came_us is not None and came_us - judged_us > LATE_US),
+            decision=decision or Decision.NOTHING.value,
+            decision_reason=reason or Reason.BEFORE.value,
+            decided_us=decided_us,
+            stood_s=_stood_s(raised_us, decided_us, newest_judged_us if is_over else None),
             acknowledged_by=by,
             acknowledged_us=at_us,
+            acknowledgements=said,
             marks=newest.marks,
+            notices=read_of_alarm(self._db, gateway_no, id),
         )
 
-    def _is_unstated(self, gateway: str, id: bytes, order: tuple[int, int, int]) -> bool:
-        """Whether the gateway has stated all its alarms since the newest event of this one, and not this one."""
-        if gateway not in self._statements:
-            self._statements[gateway] = self._read_statement(gateway)
-        found = self._statements[gateway]
-        return found is not None and order < found[0] and id not in found[1]
+    def _stated(self, gateway_no: int) -> Stated | None:
+        if gateway_no not in self._statements:
+            self._statements[gateway_no] = read_statement(self._db, gateway_no)
+        return self._statements[gateway_no]
 
-    def _read_statement(self, gateway: str) -> tuple[tuple[int, int, int], frozenset[bytes]] | None:
-        row = self._db.execute(_NEWEST_ASK, (gateway,)).fetchone()
-        if row is None:
-            return None
-        try:
-            ask = Ask.from_body(decode_payload(split(row[0])[1]))
-        except ContractError:
-            return None  # changed after it was verified; `collector verify` names it
-        boot = self._db.execute(_BOOT, (gateway, ask.boot_id)).fetchone()
-        if boot is None:
-            return None
-        return (boot[0], boot[1], ask.statement.mono_us), frozenset(event.raised_by for event in ask.statement.events)
-
-    def _acknowledged(self, id: bytes) -> tuple[str | None, int | None]:
-        row = self._db.execute(
-            "SELECT by, at_us FROM acknowledgement WHERE alarm_id=? ORDER BY id LIMIT 1", (id,)
-        ).fetchone()
-        return (None, None) if row is None else (row[0], row[1])
+    def _said(self, id: bytes) -> list[tuple[str, str, int, str, str]]:
+        return self._db.execute(
+            "SELECT action, by, at_us, note, source FROM acknowledgement WHERE alarm_id=? ORDER BY id", (id,)
+        ).fetchall()
 
     # ---- the collector's own alarm ----------------------------------------------------------
 
@@ -176,25 +236,55 @@ class AlarmReader:
         return found
 
     def _first_fork_us(self, gateway_no: int) -> int:
+        """Returns when the second of two contents for one number came, for the first such number (UTC us).
+
+        Where neither is a batch that is still here: when their epoch began, which is not later.
+        """
         row = self._db.execute(
-            "SELECT max(e.arrived_us) FROM chain c JOIN epoch_name n ON n.no=c.epoch_no, json_each(c.forks) f"
-            " JOIN evidence e ON e.epoch_no=c.epoch_no AND e.lane=c.lane AND e.seq=f.value WHERE n.gateway_no=?",
+            "SELECT min(known_us) FROM (SELECT coalesce(max(e.arrived_us), p.first_arrived_us) AS known_us"
+            " FROM chain c JOIN epoch_name n ON n.no=c.epoch_no JOIN json_each(c.forks) f"
+            " LEFT JOIN epoch p ON p.epoch_no=c.epoch_no"
+            " LEFT JOIN evidence e ON e.epoch_no=c.epoch_no AND e.lane=c.lane AND e.seq=f.value"
+            " WHERE n.gateway_no=? GROUP BY c.epoch_no, c.lane, f.value)",
             (gateway_no,),
         ).fetchone()
         return int(row[0] or 0)
 
     def _identity_alarm(self, gateway: str, at_us: int) -> AlarmView:
         id = hashlib.sha256(b"identity\0" + gateway.encode()).digest()[:16]
-        by, acknowledged_us = self._acknowledged(id)
+        said = self._said(id)
+        by, acknowledged_us = acknowledged(said)
+        shown = self._db.execute("SELECT shown_us FROM alarm_shown WHERE alarm_id=?", (id,)).fetchone()
         return AlarmView(
             id=id.hex(), gateway=gateway, point="", en="Gateway identity used twice", zh="网关身份被重复使用",
             rule_id="collector/identity", rule_en="two gateways sign with one key", rule_zh="两台网关使用同一密钥签名",
             severity="orange", scheme="collector", state="active", is_source_silent=False, is_unstated=False,
-            cause="cloned", limit=None, value=None, shown="", code=0, quantity="", unit="1", unit_en="", unit_zh="",
-            raised_us=at_us, cleared_us=None, sampled_us=at_us, judged_us=at_us, sealed_us=None,
-            received_us=at_us, committed_us=None,
-            latency_ms=None, is_late=False, acknowledged_by=by, acknowledged_us=acknowledged_us, marks=(),
+            is_stated_over=False, measurement="active", cause="cloned", limit=None, value=None, shown="", code=0,
+            quantity="", unit="1", unit_en="", unit_zh="", raised_us=at_us, cleared_us=None, sampled_us=at_us,
+            judged_us=at_us, sealed_us=None, received_us=at_us, committed_us=None,
+            shown_us=None if shown is None else shown[0], latency_ms=None, is_late=False, decision="page",
+            decision_reason="new", decided_us=at_us, stood_s=0.0, acknowledged_by=by, acknowledged_us=acknowledged_us,
+            acknowledgements=said, marks=(),
         )  # fmt: skip
+
+
+def _stood_s(raised_us: int, decided_us: int | None, cleared_us: int | None) -> float | None:
+    """Returns how long an alarm had stood when word of it came, or had stood in all where it was over by then (s)."""
+    if decided_us is None:
+        return None
+    until_us = decided_us if cleared_us is None else min(decided_us, cleared_us)
+    return max(0.0, (until_us - raised_us) / 1e6)
+
+
+def acknowledged(said: Iterable[tuple[str, str, int, str, str]]) -> tuple[str | None, int | None]:
+    """Returns who acknowledged first since it was last taken back, and when; None where nobody has."""
+    by, at_us = None, None
+    for action, name, when_us, _, _ in said:
+        if action == "unacknowledge":
+            by, at_us = None, None
+        elif by is None:
+            by, at_us = name, when_us
+    return by, at_us
 
 
 def _fine(value: float) -> Fraction | None:
@@ -202,30 +292,42 @@ def _fine(value: float) -> Fraction | None:
     return Fraction(1) if value == int(value) else None
 
 
-def severities(alarms: Iterable[AlarmView]) -> dict[str, int]:
-    """Counts alarms by severity."""
-    counts: dict[str, int] = {}
-    for alarm in alarms:
-        counts[alarm.severity] = counts.get(alarm.severity, 0) + 1
-    return counts
+_RANK = "CASE severity WHEN 'red' THEN 0 WHEN 'orange' THEN 1 WHEN 'yellow' THEN 2 WHEN 'blue' THEN 3 ELSE 4 END"
 
+_IS_SEEN = """coalesce(
+  (SELECT k.action FROM acknowledgement k WHERE k.alarm_id=a.id ORDER BY k.id DESC LIMIT 1), '')='acknowledge'"""
 
-_RANK = "CASE a.severity WHEN 'red' THEN 0 WHEN 'orange' THEN 1 WHEN 'yellow' THEN 2 WHEN 'blue' THEN 3 ELSE 4 END"
+#: columns of the query below
+_ID, _RAISED, _GATEWAY_NO = 1, 2, 14
 
-_NEWEST_ASK = """
-SELECT a.envelope FROM ask a JOIN gateway g ON g.no=a.gateway_no WHERE g.id=? ORDER BY a.arrived_us DESC LIMIT 1
-"""
-
-_BOOT = "SELECT b.rank, b.no FROM boot b JOIN gateway g ON g.no=b.gateway_no WHERE g.id=? AND b.boot_id=?"
-
+# The alarms are chosen first, so that what is shown of them is read for a page of them and not for all.
 _ALARMS = """
 SELECT g.id, a.id, a.raised_us, n.event, n.judged_us, f.event, f.sampled_us, f.judged_us,
-  v.sealed_us + v.wall_us - v.first_us, v.arrived_us, s.committed_us, a.rank, a.boot_no, a.mono_us
-FROM alarm a JOIN gateway g ON g.no=a.gateway_no
+  v.sealed_us + v.wall_us - v.first_us, v.arrived_us, s.committed_us, a.rank, a.boot_no, a.mono_us,
+  a.gateway_no, w.shown_us, d.decision, d.reason, d.arrived_us, (SELECT b.trust FROM boot b WHERE b.no=a.boot_no)
+FROM ({chosen}) a JOIN gateway g ON g.no=a.gateway_no
 JOIN alarm_event n ON n.gateway_no=a.gateway_no AND n.id=a.event_id
 LEFT JOIN alarm_event f ON f.gateway_no=a.gateway_no AND f.id=a.id
 LEFT JOIN evidence v ON v.id=f.evidence_id
 LEFT JOIN commit_stamp s ON s.evidence_id=f.evidence_id
+LEFT JOIN alarm_shown w ON w.alarm_id=a.id
+LEFT JOIN decision d ON d.id=(SELECT max(e.id) FROM decision e WHERE e.gateway_no=a.gateway_no AND e.alarm_id=a.id)
+"""
+
+_TO_REVIEW = """
+SELECT r.alarm_id FROM review r CROSS JOIN alarm a ON a.gateway_no=r.gateway_no AND a.id=r.alarm_id WHERE a.is_over=1
+ORDER BY r.arrived_us DESC, r.alarm_id LIMIT ?
+"""
+
+# Those that stand are among the standing ones, and not counted twice.
+_REVIEWS = """
+SELECT count(*) FROM review r CROSS JOIN alarm a ON a.gateway_no=r.gateway_no AND a.id=r.alarm_id WHERE a.is_over=1
+"""
+
+_COUNTS = """
+SELECT a.severity, count(*), sum(coalesce(
+  (SELECT k.action FROM acknowledgement k WHERE k.alarm_id=a.id ORDER BY k.id DESC LIMIT 1), '')<>'acknowledge')
+FROM alarm a WHERE a.is_over=0 GROUP BY a.severity
 """
 
 _ROLLED_BACK = """

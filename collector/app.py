@@ -19,13 +19,17 @@ from collector.broker import EmbeddedBroker
 from collector.changes import ChangeHub
 from collector.data_dir import Lock, database, prepare, wall_us
 from collector.errors import BusyError
-from collector.ingest import judge_message
+from collector.ingest import Accepted, Asked, Verdict, judge_message
 from collector.keys import Registry
+from collector.mender import Mender
 from collector.mqtt_link import MqttLink
+from collector.notify.board import NotifyBoard
 from collector.queries import SqliteQueries
 from collector.retention import Pruner
 from collector.settings import Settings, read_password
 from collector.store import Arrival, Store
+from collector.views import Change
+from collector.watching import Watching
 from collector.writer import Writer, calm_garbage_collection
 
 _LOG = logging.getLogger(__name__)
@@ -62,19 +66,31 @@ class Collector:
             username=settings.username,
             password=password,
         )
-        self.writer = Writer(
-            self._store, signer, publish=self._link.publish, on_change=self.changes.tell, now_us=wall_us
-        )
+        self.watching = Watching(signer, self._link.publish, wall_us=wall_us)
+        self.writer = Writer(self._store, signer, publish=self._link.publish, on_change=self._changed, now_us=wall_us)
         self.queries = SqliteQueries(database(self.data), wall_us, self._counters)
-        self.actions = AlarmActions(self.writer.run, self.queries, wall_us)
+        self.actions = AlarmActions(self.writer.run, self.queries, wall_us, self._changed)
+        self.notify = NotifyBoard(
+            self.settings.notify,
+            data=self.data,
+            path=database(self.data),
+            run=self.writer.run,
+            queries=self.queries,
+            now_us=wall_us,
+            on_change=self.changes.tell,
+            names=self._names,
+        )
         self._pruner = Pruner(self.writer.run, signer, self.settings.retention.days, wall_us)
+        self._mender = Mender(self.writer.run, self._store.mend)
         self.writer.start()
         self._link.start()
         self._pruner.start()
+        self._mender.start()
+        self.notify.start()
 
     def stop(self) -> None:
         """Stops in the order of the flow, so that what was taken is still committed; safe twice."""
-        for part in ("_pruner", "_link", "writer", "_broker"):
+        for part in ("_mender", "_pruner", "_link", "notify", "writer", "_broker"):
             found: Any = getattr(self, part, None)
             if found is not None:
                 found.stop()
@@ -82,6 +98,11 @@ class Collector:
             found = getattr(self, part, None)
             if found is not None:
                 found.close()
+
+    def _changed(self, change: Change) -> None:
+        """Tells the pages and the notifiers what a commit has changed; from any thread."""
+        self.changes.tell(change)
+        self.notify.wake(change)
 
     def _names(self, gateway: str) -> tuple[str, str]:
         found = self._registry.registration(gateway)
@@ -91,10 +112,28 @@ class Collector:
         """Judges one message; on the link's thread."""
         arrived_us = wall_us()
         verdict = judge_message(topic, payload, self._registry.keys)
+        self._learn_clock(verdict)
         self.writer.put(Arrival(verdict=verdict, arrived_us=arrived_us, topic=topic))
 
+    def _learn_clock(self, verdict: Verdict) -> None:
+        match verdict:
+            case Accepted(gateway=gateway, batch=batch):
+                header = batch.header
+                self.watching.heard(
+                    gateway, boot_id=header.boot_id, boot_counter=header.boot_counter, mono_us=header.sealed_us
+                )
+            case Asked(gateway=gateway, ask=ask):
+                self.watching.heard(
+                    gateway,
+                    boot_id=ask.boot_id,
+                    boot_counter=ask.boot_counter,
+                    mono_us=ask.anchor.mono_us,
+                    has_asked=True,
+                )
+
     def _counters(self) -> dict[str, float]:
-        return self.writer.counters() | {"broker_connected": float(self._link.is_up)}
+        own = {"broker_connected": float(self._link.is_up)}
+        return self.writer.counters() | own | self._store.clock_skew.counters()
 
 
 def serve(data: Path, settings: Settings) -> None:
@@ -166,6 +205,8 @@ async def _serve_pages(collector: Collector, listener: socket.socket) -> None:
         changes=collector.changes,
         info=info,
         host_names=collector.settings.http.names,
+        watcher=collector.watching,
+        notifying=collector.notify,
     )
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=3)
     server = uvicorn.Server(config)

@@ -129,6 +129,14 @@ def cover(ledger: Ledger, first: int, last: int, known: Known) -> Ledger:
     return Ledger(ranges=_union(ledger.ranges, (first, last)), forks=_listed(forks), breaks=_listed(breaks))
 
 
+def with_seqs(ledger: Ledger, seqs: Iterable[int]) -> Ledger:
+    """Returns a ledger that also holds some seqs, whatever links them."""
+    ranges = ledger.ranges
+    for seq in seqs:
+        ranges = _union(ranges, (seq, seq))
+    return Ledger(ranges=ranges, forks=ledger.forks, breaks=ledger.breaks)
+
+
 def _judge(breaks: set[int], seqs: Iterable[int], known: Known) -> set[int]:
     for seq in seqs:
         if seq < 2:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from collector.evidence import read_batch
+from collector.inhibits import Marked, mark_readings
 from collector.ledger import Account, Counts, Edge, Grid, Piece, Row, Stretch, Stretches, Track, place_rows
 from collector.outcomes import DAMAGED_HERE, RECONFIGURED, whose
 from collector.timeline import OLD_US, BootSpan, EpochTime, read_spans
@@ -25,6 +26,7 @@ from contracts.batch import Batch, Lane, Origin
 from contracts.catalogue import Catalogue
 from contracts.columns import block_number, decode_qualities
 from contracts.errors import ContractError
+from contracts.inhibit import Inhibit, spans
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
@@ -48,6 +50,8 @@ class _Decoded:
     #: which catalogue was in force when
     marks: list[_Mark] = field(default_factory=list)
     damaged: list[Stretch] = field(default_factory=list)
+    #: with the monotonic us of the batch that states it
+    inhibits: list[tuple[int, Inhibit]] = field(default_factory=list)
 
 
 def read_completeness(
@@ -79,7 +83,7 @@ def read_completeness(
         if offset_us is None:
             if _arrived_since(db, span, start_us):
                 counts = reader.read(span.begin_us, span.until_us, lambda time_us: (0, 1 << 62))
-                found += _views(gateway, span.boot.boot_id.hex(), counts, None)
+                found += _views(gateway, span.boot.boot_id.hex(), counts, reader.marked, None)
             continue
 
         def hour_of(time_us: int, offset_us: int = offset_us) -> tuple[int, int]:
@@ -87,12 +91,12 @@ def read_completeness(
             return hour, (hour + 1) * bucket_us - offset_us
 
         counts = reader.read(max(span.begin_us, start_us - offset_us), min(span.until_us, end_us - offset_us), hour_of)
-        found += _views(gateway, "", counts, bucket_us)
+        found += _views(gateway, "", counts, reader.marked, bucket_us)
     return _joined(found)
 
 
 def _views(
-    gateway: str, boot: str, counts: dict[tuple[str, int], Counts], bucket_us: int | None
+    gateway: str, boot: str, counts: dict[tuple[str, int], Counts], marked: Marked, bucket_us: int | None
 ) -> Iterator[CompletenessView]:
     for (point, hour), outcomes in counts.items():
         yield CompletenessView(
@@ -102,6 +106,7 @@ def _views(
             boot=boot,
             expected=outcomes.total(),
             counts=sorted((why.outcome.value, why.cause, whose(why).value, count) for why, count in outcomes.items()),
+            inhibited=sorted(marked.get((point, hour), {}).items()),
         )
 
 
@@ -113,7 +118,9 @@ def _joined(views: Sequence[CompletenessView]) -> list[CompletenessView]:
     joined = []
     for _, same in sorted(found.items()):
         counts: Counter[tuple[str, str, str]] = Counter()
+        inhibited: Counter[str] = Counter()
         for view in same:
+            inhibited.update(dict(view.inhibited))
             for outcome, cause, by, count in view.counts:
                 counts[outcome, cause, by] += count
         joined.append(
@@ -124,6 +131,7 @@ def _joined(views: Sequence[CompletenessView]) -> list[CompletenessView]:
                 boot=same[0].boot,
                 expected=counts.total(),
                 counts=[(*key, count) for key, count in sorted(counts.items())],
+                inhibited=sorted(inhibited.items()),
             )
         )
     return joined
@@ -153,6 +161,8 @@ class _SpanReader:
         self._catalogue = catalogue
         self._wanted = None if key is None else frozenset({key})
         self._forms: dict[int, list[_Form | None]] = {}
+        #: readings that were taken while a person worked on the point
+        self.marked: Marked = {}
 
     def read(
         self, begin_us: int, end_us: int, hour_of: Callable[[int], tuple[int, int]]
@@ -197,14 +207,19 @@ class _SpanReader:
             wanted=self._wanted,
             counts=counts,
         )
+        worked_on = spans(decoded.inhibits)
         for place, (from_us, number) in enumerate(force):
             until_us = force[place + 1][0] if place + 1 < len(force) else end_us
             first_us, stop_us = max(begin_us, from_us), min(end_us, until_us)
             if first_us >= stop_us:
                 continue
             for form in self._forms_of(number):
-                if form is not None:
-                    account.add(_piece(form, tracks, first_us, stop_us, is_first=first_us == self._span.begin_us))
+                if form is None:
+                    continue
+                piece = _piece(form, tracks, first_us, stop_us, is_first=first_us == self._span.begin_us)
+                account.add(piece)
+                if worked_on:
+                    mark_readings(self.marked, piece.track, worked_on, piece.begin_us, stop_us, hour_of)
 
     def _in_force(self, held: _Mark | None, marks: list[_Mark]) -> tuple[list[tuple[int, int]], list[Edge]]:
         """Returns from when on which catalogue was in force, and where it changed while the agent ran."""
@@ -305,6 +320,7 @@ class _SpanReader:
     def _take(self, decoded: _Decoded, batch: Batch, epoch_no: int, catalogue_no: int) -> None:
         forms = self._forms_of(catalogue_no)
         run = 0 if batch.header.origin in (Origin.THINNED, Origin.RECOVERED) else epoch_no
+        decoded.inhibits += [(batch.header.sealed_us, item) for item in batch.inhibits]
         for raw in batch.blocks:
             form = forms[block_number(raw)]
             if form is None:

@@ -59,6 +59,7 @@ _OTHER = {
     "expected": ("expected", "应有"),
     "boot": ("boot", "启动"),
     "clock not known": ("clock not known", "时钟未知"),
+    "inhibited": ("of these inhibited", "其中检修抑制"),
     "nothing": ("nothing was expected in that time", "该时段没有应有的读数"),
 }
 
@@ -89,9 +90,22 @@ def lines(views: Sequence[CompletenessView], language: str, *, by_day: bool) -> 
             at = f"{_OTHER['boot'][place]} {view.boot[:8]} ({_OTHER['clock not known'][place]})"
         else:
             at = f"{datetime.fromtimestamp(view.begin_us / 1e6, UTC):{'%Y-%m-%d' if by_day else '%Y-%m-%dT%HZ'}}"
-        yield f"{at}  {view.gateway}  {view.point}  {_OTHER['expected'][place]} {view.expected}: " + ", ".join(
-            _part(*item, language) for item in sorted(view.counts, key=lambda item: (_ORDER[item[0]], -item[3]))
+        yield (
+            f"{at}  {view.gateway}  {view.point}  {_OTHER['expected'][place]} {view.expected}: "
+            + ", ".join(
+                _part(*item, language) for item in sorted(view.counts, key=lambda item: (_ORDER[item[0]], -item[3]))
+            )
+            + _inhibited(view, language)
         )
+
+
+def _inhibited(view: CompletenessView, language: str) -> str:
+    """Returns what was taken while a person worked on the point; empty where nothing was."""
+    if not view.inhibited:
+        return ""
+    place = LANGUAGES.index(language)
+    parts = [f"{OUTCOMES[outcome][place]} {count}" for outcome, count in view.inhibited]
+    return f"; {_OTHER['inhibited'][place]}: {', '.join(parts)}"
 
 
 _ORDER = {outcome: number for number, outcome in enumerate(OUTCOMES)}

@@ -18,7 +18,7 @@ from collector.schema import metadata
 #: without evidence, whose damage is told with its points, projections, which are compared, and meta, of any type
 _FACTS = (
     "gateway", "catalogue", "boot", "epoch_name", "waiting", "ask", "commit_stamp", "receipt", "link",
-    "acknowledgement", "quarantine", "checkpoint",
+    "acknowledgement", "quarantine", "checkpoint", "decision", "review", "alarm_shown", "stated",
 )  # fmt: skip
 _NAMES = {"integer": "no integer", "text": "no text", "blob": "no bytes"}
 

@@ -102,13 +102,17 @@ class Identities:
         boot = self._boots.get((gateway_no, boot_id))
         if boot is None:
             row = self._db.execute(
-                "SELECT no, counter, rank, live_us, bound_us, offset_us, trust FROM boot"
+                "SELECT no, counter, rank, live_us, bound_us, offset_us, trust, anchor_us, uncertainty_ms FROM boot"
                 " WHERE gateway_no=? AND boot_id=?",
                 (gateway_no, boot_id),
             ).fetchone()
             if row is None:
                 return None
-            clock = BootClock(bound_us=row[4], offset_us=row[5], trust=Trust(row[6])) if row[6] else UNKNOWN_CLOCK
+            clock = UNKNOWN_CLOCK
+            if row[6]:
+                clock = BootClock(
+                    bound_us=row[4], offset_us=row[5], trust=Trust(row[6]), anchor_us=row[7], uncertainty_ms=row[8]
+                )
             boot = Boot(no=row[0], boot_id=boot_id, counter=row[1], rank=row[2], live_us=row[3], clock=clock)
             self._boots[gateway_no, boot_id] = boot
         return boot
@@ -123,9 +127,11 @@ class Identities:
                 )
         self._boots[gateway_no, boot.boot_id] = boot
         clock = boot.clock
+        known = (clock.bound_us, clock.offset_us, int(clock.trust), clock.anchor_us, clock.uncertainty_ms)
         self._db.execute(
-            "UPDATE boot SET counter=?, rank=?, live_us=?, bound_us=?, offset_us=?, trust=? WHERE no=?",
-            (boot.counter, boot.rank, boot.live_us, clock.bound_us, clock.offset_us, int(clock.trust), boot.no),
+            "UPDATE boot SET counter=?, rank=?, live_us=?, bound_us=?, offset_us=?, trust=?, anchor_us=?,"
+            " uncertainty_ms=? WHERE no=?",
+            (boot.counter, boot.rank, boot.live_us, *known, boot.no),
         )
 
     def went_live(self, gateway_no: int, boot: Boot, now_us: int) -> Boot:

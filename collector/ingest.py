@@ -104,7 +104,7 @@ def judge_message(topic: str, payload: bytes, keys: Keys) -> Verdict:
         place = parse(topic)
     except ContractError as error:
         return _quarantined(topic, "topic", str(error), payload)
-    if place.channel in (Channel.RECEIPT, Channel.TIME):
+    if place.channel in (Channel.RECEIPT, Channel.TIME, Channel.COMMAND):
         return _quarantined(topic, "topic", f"{place.channel} is ours to say", payload)
     registered = keys(place.gateway)
     if registered is None:

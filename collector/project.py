@@ -253,9 +253,17 @@ class Gathering:
             ],
         )
         if with_rollups:
-            connection.executemany(_ROLLUP, [_rollup_row(key, held) for key, held in self._minutes.items()])
-            connection.executemany(_ROLLUP, [_thinned_row(key, held) for key, held in self._thinned.items()])
+            self._write_minutes(connection)
         return list(self._latest)
+
+    def write_minutes(self, connection: sqlite3.Connection) -> None:
+        """Writes the minutes only, inside the caller's transaction: what is newest is known already."""
+        self._spread()
+        self._write_minutes(connection)
+
+    def _write_minutes(self, connection: sqlite3.Connection) -> None:
+        connection.executemany(_ROLLUP, [_rollup_row(key, held) for key, held in self._minutes.items()])
+        connection.executemany(_ROLLUP, [_thinned_row(key, held) for key, held in self._thinned.items()])
 
 
 def _rollup_row(key: tuple[int, int], held: list[Any]) -> tuple[Any, ...]:

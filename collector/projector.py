@@ -69,7 +69,8 @@ class Touched:
 
     chains: set[tuple[int, int]]
     points: list[tuple[int, str]]
-    alarms: set[bytes]
+    #: (gateway, id)
+    alarms: set[tuple[int, bytes]]
 
 
 class Projector:
@@ -86,7 +87,7 @@ class Projector:
         self._gathering, self._again = Gathering(), Gathering()
         self._points: list[tuple[int, str]] = []
         self._dirty: set[tuple[int, int]] = set()
-        self._alarms: set[bytes] = set()
+        self._alarms: set[tuple[int, bytes]] = set()
         self._epochs: dict[int, tuple[int, int, int, int]] = {}
 
     def forget(self) -> None:
@@ -132,7 +133,7 @@ class Projector:
         state = self._add_to_chain(facts, header)
         if columns and catalogue is not None:
             place = Place(facts.boot.rank, facts.boot.no, facts.offset_us)
-            is_copy = header.origin is Origin.THINNED or self._has_come(facts, batch, was_held)
+            is_copy = header.origin is Origin.THINNED or self.has_come(facts, batch, was_held=was_held)
             add = self._gathering.add_thinned if is_copy else self._gathering.add
             add(self.form(facts.gateway_no, *catalogue), place, columns)
             first, last = facts.first_us + facts.offset_us, facts.last_us + facts.offset_us
@@ -141,7 +142,7 @@ class Projector:
             state.last_sample_us = last if state.last_sample_us is None else max(last, state.last_sample_us)
         self._apply_sections(facts, batch)
 
-    def _has_come(self, facts: Facts, batch: Batch, was_held: bool) -> bool:
+    def has_come(self, facts: Facts, batch: Batch, *, was_held: bool) -> bool:
         """Returns whether the samples of a batch came before: in it, or in a batch recovered from it.
 
         Whichever of them came first counts; of the others the samples are taken as those of a thinned
@@ -240,7 +241,7 @@ class Projector:
             offset_us=offset_us,
             evidence_id=evidence_id,
         ):
-            self._alarms.add(event.raised_by)
+            self._alarms.add((facts.gateway_no, event.raised_by))
 
     def apply_statement(self, facts: Facts, events: Sequence[AlarmEvent]) -> bool:
         """Takes the statement of an ask; returns whether it told anything new."""

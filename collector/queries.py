@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,19 @@ from collector.completeness import DAY_US, HOUR_US, read_completeness
 from collector.database import open_reader
 from collector.identities import read_catalogue
 from collector.point_views import Silence, Timing, show_point
+from collector.statements import compare_statements
 from collector.trend import read_trend
 from collector.views import (
+    AlarmCounts,
+    AlarmFilter,
+    AlarmPage,
     AlarmView,
     ChainView,
     CompletenessView,
     GatewayView,
     PointView,
     QuarantineView,
+    StatementView,
     Trend,
     WaveformSamples,
     WaveformView,
@@ -38,6 +43,8 @@ from contracts.catalogue import Catalogue, CataloguePoint
 
 #: sealing interval where none can be seen yet (us), and its bounds
 _SEAL_US, _SEAL_LOW_US, _SEAL_HIGH_US = 2_000_000, 1_000_000, 120_000_000
+#: the longest interval that a gateway's own word is believed for (us)
+_PACE_HIGH_US = 3_600_000_000
 #: no gateway is called silent sooner (s)
 SHORTEST_SILENCE_S = 5.0
 #: fewer batches than this on their way are no backlog worth a word
@@ -54,24 +61,19 @@ class SqliteQueries:
         self._now_us = now_us
         self._live = live
         self._local = threading.local()
-        self._all: list[sqlite3.Connection] = []
-        self._lock = threading.Lock()
         self._catalogues: dict[int, Catalogue] = {}
 
     def close(self) -> None:
-        """Closes every connection; safe twice."""
-        with self._lock:
-            for db in self._all:
-                db.close()
-            self._all.clear()
+        """Lets go of every connection; safe twice, and while other threads still ask.
+
+        A connection closes with the last that uses it: closing one under a thread that reads from it ends the process.
+        """
+        self._local = threading.local()
 
     def _db(self) -> sqlite3.Connection:
         db: sqlite3.Connection | None = getattr(self._local, "db", None)
         if db is None:
-            db = open_reader(self._path)
-            self._local.db = db
-            with self._lock:
-                self._all.append(db)
+            db = self._local.db = open_reader(self._path)
         return db
 
     def _catalogue(self, db: sqlite3.Connection, number: int, envelope: bytes | None = None) -> Catalogue:
@@ -145,6 +147,10 @@ class SqliteQueries:
         sealed = db.execute(_SEALED, (no,)).fetchall()
         gap = sealed[0][0] - sealed[1][0] if len(sealed) == 2 else _SEAL_US
         gap = min(max(gap, _SEAL_LOW_US), _SEAL_HIGH_US)
+        said = db.execute(_PACE, (no,)).fetchone()
+        if said is not None and isinstance(said[0], (int, float)):
+            # A gateway that has slowed down says so in the last batch before: what was seen would call it silent.
+            gap = int(min(max(said[0] * 1e6, _SEAL_LOW_US), _PACE_HIGH_US))
         shortest = min((block.interval_ms for block in catalogue.blocks), default=0) if catalogue else 0
         limit_s = max(SHORTEST_SILENCE_S, 3 * max(gap / 1e6, shortest / 1e3))
         is_silent = not arrived_us or (now_us - arrived_us) / 1e6 > limit_s
@@ -193,20 +199,38 @@ class SqliteQueries:
     def alarm(self, id: str) -> AlarmView | None:
         return self._alarm_reader().alarm(id)
 
+    def alarms_by_id(self, ids: Sequence[str]) -> list[AlarmView]:
+        return self._alarm_reader().by_id(ids)
+
+    def reviews(self, limit: int = 200) -> list[AlarmView]:
+        return self._alarm_reader().reviews(limit)
+
+    def alarm_counts(self) -> AlarmCounts:
+        return self._alarm_reader().counts()
+
+    def journal(self, filter: AlarmFilter, *, limit: int = 100, after: str | None = None) -> AlarmPage:
+        return self._alarm_reader().journal(filter, limit=limit, after=after)
+
+    def statements(self, gateway: str | None = None) -> list[StatementView]:
+        return compare_statements(self._db(), gateway)
+
     def _alarm_reader(self) -> AlarmReader:
+        return AlarmReader(self._db(), _Sources(self))
+
+    def source(self, gateway: str) -> tuple[bool, dict[str, CataloguePoint], frozenset[str]]:
+        """Returns whether a gateway is silent, its points, and the keys of those that are silent, as of now."""
         db, now_us = self._db(), self._now_us()
-        silent: set[tuple[str, str]] = set()
-        known: dict[tuple[str, str], CataloguePoint] = {}
-        for no, id, _, _, arrived_us, _, _, catalogue_no, _ in db.execute(_GATEWAYS).fetchall():
-            if catalogue_no is None:
-                continue
-            if not db.execute("SELECT 1 FROM alarm WHERE gateway_no=? LIMIT 1", (no,)).fetchone():
-                continue
-            catalogue = self._catalogue(db, catalogue_no)
-            timing = self._timing(db, no, catalogue, arrived_us, now_us)
-            known.update({(id, point.key): point for point in catalogue.points})
-            silent.update((id, p.key) for p in self._points_of(db, no, id, catalogue, timing) if p.is_stale)
-        return AlarmReader(db, silent, known)
+        row = db.execute(_GATEWAY, (gateway,)).fetchone()
+        if row is None:
+            return True, {}, frozenset()
+        no, id, _, _, arrived_us, _, _, catalogue_no, _ = row
+        catalogue = None if catalogue_no is None else self._catalogue(db, catalogue_no)
+        timing = self._timing(db, no, catalogue, arrived_us, now_us)
+        if catalogue is None:
+            return timing.gateway_silent, {}, frozenset()
+        points = self._points_of(db, no, id, catalogue, timing)
+        known = {point.key: point for point in catalogue.points}
+        return timing.gateway_silent, known, frozenset(point.key for point in points if point.is_stale)
 
     def chains(self, gateway: str | None = None) -> list[ChainView]:
         return read_chains(self._db(), gateway)
@@ -282,18 +306,42 @@ class SqliteQueries:
         return found | self._live()
 
 
+class _Sources:
+    """What alarms want to know of their points; each gateway is looked at once, when the first alarm of it is."""
+
+    def __init__(self, queries: SqliteQueries) -> None:
+        self._queries = queries
+        self._seen: dict[str, tuple[bool, dict[str, CataloguePoint], frozenset[str]]] = {}
+
+    def _source(self, gateway: str) -> tuple[bool, dict[str, CataloguePoint], frozenset[str]]:
+        found = self._seen.get(gateway)
+        if found is None:
+            found = self._seen[gateway] = self._queries.source(gateway)
+        return found
+
+    def is_silent(self, gateway: str, key: str) -> bool:
+        is_gateway_silent, known, silent = self._source(gateway)
+        # Of a point that no catalogue names (yet) only its gateway can tell.
+        return key in silent or (is_gateway_silent and key not in known)
+
+    def point(self, gateway: str, key: str) -> CataloguePoint | None:
+        return self._source(gateway)[1].get(key)
+
+
 #: of batches that are nowhere: neither a thinned form of them nor what was recovered from them is here
 _LOST_READINGS = "SELECT total(readings) FROM loss WHERE cause NOT IN ('thinned','recovered')"
 
 _SEVERITIES = ("red", "orange", "yellow", "blue", "info")
 
-_GATEWAYS = """
+_GATEWAY_FACTS = """
 SELECT g.no, g.id, g.en, g.zh, l.arrived_us, l.version, l.clock, c.no,
   coalesce((SELECT b.counter FROM boot b WHERE b.no=l.boot_no),
            (SELECT max(b.counter) FROM boot b WHERE b.gateway_no=g.no))
 FROM gateway g LEFT JOIN link l ON l.gateway_no=g.no
-LEFT JOIN catalogue c ON c.gateway_no=g.no AND c.hash=l.catalogue_hash ORDER BY g.id
+LEFT JOIN catalogue c ON c.gateway_no=g.no AND c.hash=l.catalogue_hash
 """
+_GATEWAYS = f"{_GATEWAY_FACTS} ORDER BY g.id"
+_GATEWAY = f"{_GATEWAY_FACTS} WHERE g.id=?"
 
 _LATEST = """
 SELECT a.key, a.boot_no, a.mono_us, a.wall_us, a.code, a.value, p.kind, p.resolution,
@@ -302,6 +350,9 @@ FROM latest a JOIN point p ON p.no=a.point_no LEFT JOIN point q ON q.no=a.number
 """
 
 # The two newest data batches of the epoch that was heard last.
+#: how far apart a gateway says that it sends ordinary data (s)
+_PACE = "SELECT json_extract(facts, '$.data_every_s') FROM health WHERE gateway_no=? AND subject='agent'"
+
 _SEALED = """
 SELECT e.sealed_us FROM evidence e WHERE e.lane=1 AND e.epoch_no=(
   SELECT p.epoch_no FROM epoch p JOIN epoch_name n ON n.no=p.epoch_no WHERE n.gateway_no=?

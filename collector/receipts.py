@@ -7,7 +7,9 @@ publishing come only after that transaction has been committed.
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 
+from collector.chain import Ledger
 from collector.projector import Projector
 from contracts.batch import Lane
 from contracts.envelope import Type, seal
@@ -31,7 +33,7 @@ def make_receipt(
     issued_us: int,
 ) -> Receipt:
     """Returns the receipt for one chain as the running transaction leaves it."""
-    ledger = projector.chain(epoch_no, lane).ledger
+    ledger = _proved(projector.chain(epoch_no, lane).ledger)
     contiguous = ledger.contiguous
     # Where one seq has two digests the smaller one is named: some order has to be kept.
     also = []
@@ -46,7 +48,9 @@ def make_receipt(
     wanted = db.execute("SELECT DISTINCT hash FROM waiting WHERE epoch_no=? LIMIT ?", (epoch_no, MAX_WANTED)).fetchall()
     digest = b""
     if contiguous:
-        digest = min(entry.digest for entry in projector.entries(epoch_no, lane, contiguous))
+        digest = min((entry.digest for entry in projector.entries(epoch_no, lane, contiguous)), default=b"")
+        # Inside a range that a loss record covers: there is no digest to compare.
+        contiguous = contiguous if digest else 0
     return Receipt(
         gateway=gateway,
         collector_epoch=collector_epoch,
@@ -61,6 +65,22 @@ def make_receipt(
         wanted=tuple(hash for (hash,) in wanted),
         issued_us=issued_us,
     )
+
+
+def _proved(ledger: Ledger) -> Ledger:
+    """Returns a ledger without the batches that the one behind them does not link to.
+
+    Whoever sealed that one has another batch in their place: a copied key made these.  A receipt over them would
+    let the gateway forget batches that never came.
+    """
+    ranges: list[tuple[int, int]] = []
+    for first, last in ledger.ranges:
+        for seq in ledger.breaks:
+            if first < seq <= last:
+                ranges.append((first, seq - 2))
+                first = seq
+        ranges.append((first, last))
+    return replace(ledger, ranges=tuple((first, last) for first, last in ranges if first <= last))
 
 
 def sign_receipt(receipt: Receipt, signer: Signer) -> tuple[str, bytes]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from collector.alarm_log import apply_event
 from collector.chain import Ledger
+from collector.clock_repair import boots_in_repair
 from collector.evidence import PROJECTED, REFUSED, WAITING, span
 from collector.facts import shown
 from collector.identities import Boot, Identities
@@ -125,6 +126,8 @@ class Replay:
         self._epochs: dict[int, int] = {}
         self._catalogues: dict[int, Catalogue] = {}
         self._by_hash: dict[tuple[int, bytes], int] = {}
+        #: boots whose batches are being given other offsets while we look
+        self._in_repair = boots_in_repair(db, src)
         self.outcome = Outcome()
 
     def run(self) -> Outcome:
@@ -246,17 +249,21 @@ class Replay:
         true_first, true_last = span(header, columns)
         offset_us = wall_us - first_us
         own = own_offset(header, arrived_us)
-        if own is None:
-            self.outcome.borrowed_time += 1
+        better_us = offset_of(header, arrived_us, boot.clock, is_live=boot.live_us is not None)
         if self._repair:
-            offset_us = offset_of(header, arrived_us, boot.clock)
+            offset_us = better_us
             self._db.execute(
                 "UPDATE main.evidence SET first_us=?, last_us=?, wall_us=?, boot_no=? WHERE id=?",
                 (true_first, true_last, true_first + offset_us, boot.no, id),
             )
         else:
+            # A signed anchor says what the offset is, unless more is known of the boot, or becomes known just now.
+            is_borrowed = own is None or own != better_us or boot.no in self._in_repair
+            own = None if is_borrowed else own
             self._check_index(row, boot, header, (true_first, true_last), own, true_no)
             offset_us = own if own is not None else offset_us
+        if own is None:
+            self.outcome.borrowed_time += 1
         facts = Facts(
             evidence_id=id, gateway_no=gateway_no, epoch_no=epoch_no, digest=digest, boot=boot, offset_us=offset_us,
             arrived_us=arrived_us, first_us=true_first, last_us=true_last,

@@ -1,7 +1,8 @@
 """The tables: evidence, what it is about, and the projections made from it.
 
     facts        meta, gateway, catalogue, boot, epoch_name, evidence, ask, commit_stamp,
-                 waiting, receipt, link, acknowledgement, quarantine, checkpoint
+                 waiting, receipt, link, acknowledgement, quarantine, checkpoint,
+                 decision, review, alarm_shown, stated, notice, notice_alarm, notice_answer
     projections  epoch, chain, loss, latest, rollup, alarm, alarm_event, health, point,
                  waveform
 
@@ -93,6 +94,9 @@ boot = Table(
     _int("bound_us", null=True),
     _int("offset_us", null=True),
     _int("trust"),
+    #: monotonic time of the anchor that the offset is from, and its half-width; None for an arrival
+    _int("anchor_us", null=True),
+    _int("uncertainty_ms", null=True),
     UniqueConstraint("gateway_no", "boot_id"),
 )
 
@@ -195,8 +199,94 @@ acknowledgement = Table(
     _int("at_us"),
     _text("note"),
     _text("source"),
+    #: ``acknowledge`` or ``unacknowledge``
+    Column("action", TEXT, nullable=False, server_default="acknowledge"),
 )
 Index("ix_acknowledgement_alarm_id", acknowledgement.c.alarm_id)
+
+#: what was decided about an alarm when word of it came (``collector.measurement``); append only, the newest
+#: counts, and it only ever rises.  ``id`` grows, so whoever pages reads on from the last one it has seen
+decision = Table(
+    "decision",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _int("gateway_no"),
+    _blob("alarm_id"),
+    _text("decision"),
+    _text("reason"),
+    _int("arrived_us"),
+)
+Index("ix_decision_alarm", decision.c.gateway_no, decision.c.alarm_id)
+
+#: alarms that were over before word of them came, and that nobody has acknowledged
+review = Table(
+    "review",
+    metadata,
+    Column("alarm_id", BLOB, primary_key=True),
+    _int("gateway_no"),
+    _int("arrived_us"),
+    sqlite_with_rowid=False,
+)
+
+#: when an alarm first stood on a page that somebody had open
+alarm_shown = Table(
+    "alarm_shown",
+    metadata,
+    Column("alarm_id", BLOB, primary_key=True),
+    _int("shown_us"),
+    sqlite_with_rowid=False,
+)
+
+#: attempts to tell somebody of alarms, each written before it is made; append only.  ``by``: who asked for a test
+notice = Table(
+    "notice",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    _text("target"),
+    _text("kind"),
+    _int("at_us"),
+    _int("is_possible_repeat"),
+    _text("by"),
+    #: how many
+    _int("alarms"),
+)
+Index("ix_notice_at_us", notice.c.at_us)
+
+#: the alarms of each attempt, with the severity that each was told with
+notice_alarm = Table(
+    "notice_alarm",
+    metadata,
+    _blob("alarm_id"),
+    _int("notice_id"),
+    _int("gateway_no"),
+    _text("severity"),
+    PrimaryKeyConstraint("alarm_id", "notice_id", "gateway_no"),
+    sqlite_with_rowid=False,
+)
+Index("ix_notice_alarm_notice_id", notice_alarm.c.notice_id)
+
+#: what became of each attempt; one without an answer may have arrived
+notice_answer = Table(
+    "notice_answer",
+    metadata,
+    Column("notice_id", Integer, primary_key=True),
+    _int("at_us"),
+    _text("outcome"),
+    _text("detail"),
+)
+
+#: the newest statement of each gateway of all its alarms: as of when, and their ids one after the other
+stated = Table(
+    "stated",
+    metadata,
+    Column("gateway_no", Integer, primary_key=True),
+    _int("boot_no"),
+    _int("mono_us"),
+    _int("arrived_us"),
+    #: severity of the least grave one that it names; the gateway leaves less grave ones out where all do not fit
+    _text("least"),
+    _blob("ids"),
+)
 
 #: what arrived and was not accepted, with the reason
 quarantine = Table(
@@ -357,7 +447,13 @@ alarm = Table(
     PrimaryKeyConstraint("gateway_no", "id"),
     sqlite_with_rowid=False,
 )
-Index("ix_alarm_is_over", alarm.c.is_over, alarm.c.raised_us)
+# One for each way to page through the journal; the last columns are the order of its rows.
+Index("ix_alarm_id", alarm.c.id)
+Index("ix_alarm_raised", alarm.c.raised_us, alarm.c.gateway_no, alarm.c.id)
+Index("ix_alarm_gateway", alarm.c.gateway_no, alarm.c.raised_us, alarm.c.id)
+Index("ix_alarm_point", alarm.c.gateway_no, alarm.c.point, alarm.c.raised_us, alarm.c.id)
+Index("ix_alarm_severity", alarm.c.severity, alarm.c.raised_us, alarm.c.gateway_no, alarm.c.id)
+Index("ix_alarm_standing", alarm.c.is_over, alarm.c.raised_us, alarm.c.gateway_no, alarm.c.id)
 
 #: every event, as it was signed (msgpack list)
 alarm_event = Table(

@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from collector.clock_repair import ClockRepair
 from collector.database import open_writer, read_meta, write_meta
+from collector.decisions import keep_decisions, named_after_all
 from collector.errors import StoreError
 from collector.evidence import INSERT, OF_BOOT, PROJECTED, REFUSED, WAITING, read_batch, span
 from collector.identities import Boot, Identities
@@ -36,8 +38,10 @@ from collector.links import Links
 from collector.projector import Facts, Projector
 from collector.quarantine import keep_aside, list_refused
 from collector.receipts import make_receipt
+from collector.skew import ClockSkew
+from collector.statements import keep_statement
 from collector.views import Change
-from collector.walltime import improve, offset_of
+from collector.walltime import offset_of
 from contracts.batch import Batch, Header
 from contracts.columns import Columns
 from contracts.errors import ContractError
@@ -108,6 +112,9 @@ class Store:
         self._serial: int = read_meta(self._db, "serial_reserved")
         self._reserved = self._serial
         self._links = Links(self._db)
+        #: gateways whose statement of active alarms the running transaction has renewed
+        self._stated: set[int] = set()
+        self._repair = ClockRepair(self._db, self._identities, self._projector)
 
     def close(self) -> None:
         """Closes the connection; safe twice."""
@@ -136,6 +143,16 @@ class Store:
                 "INSERT INTO commit_stamp(evidence_id, committed_us) VALUES(?,?) ON CONFLICT DO NOTHING", rows
             )
         )
+
+    def mend(self) -> bool:
+        """Does one step of clock repair, inside a job of :meth:`run`; returns whether more is due now."""
+        self._repair.step(self._now_us())
+        return self._repair.is_due(self._now_us())
+
+    @property
+    def clock_skew(self) -> ClockSkew:
+        """What gateways say against our own clock; asked in any thread."""
+        return self._repair.skew
 
     def run_checkpoint(self) -> None:
         """Moves the write-ahead log into the database file, for backups and measurements."""
@@ -170,13 +187,16 @@ class Store:
         self._identities.forget()
         self._projector.forget()
         self._links.forget()
+        self._repair.forget()
         self._serial = max(self._serial, self._reserved)
 
     def _commit(self, arrivals: Sequence[Arrival]) -> CommitResult:
         tally = _Tally()
         self._links.clear()
+        self._stated.clear()
         chains: dict[tuple[str, bytes, int], int] = {}
         gateways: set[int] = set()
+        arrived: dict[int, int] = {}
         times: list[Time] = []
         stamps: list[int] = []
         for arrival in arrivals:
@@ -187,6 +207,7 @@ class Store:
                 continue
             gateway_no = self._gateway_no(verdict.gateway, arrival.arrived_us)
             gateways.add(gateway_no)
+            arrived[gateway_no] = max(arrival.arrived_us, arrived.get(gateway_no, 0))
             match verdict:
                 case Accepted() | Refused():
                     header = verdict.batch.header if isinstance(verdict, Accepted) else verdict.header
@@ -206,12 +227,15 @@ class Store:
                         gateway_no, online=int(status.online), session=status.session, version=status.version
                     )
         touched = self._projector.finish()
+        alarms = touched.alarms | named_after_all(self._db, self._stated)
+        keep_decisions(self._db, alarms, arrived)
         self._links.write()
+        self._repair.write()
         receipts = tuple(self._receipt(*key, epoch_no) for key, epoch_no in chains.items())
         ids = dict(self._db.execute("SELECT no, id FROM gateway").fetchall()) if gateways else {}
         change = Change(
             gateways=frozenset(ids[number] for number in gateways),
-            alarms=frozenset(alarm.hex() for alarm in touched.alarms),
+            alarms=frozenset(alarm.hex() for _, alarm in alarms),
             points=frozenset((ids[number], key) for number, key in touched.points),
         )
         return CommitResult(
@@ -254,7 +278,7 @@ class Store:
                         columns = decode_columns(batch, catalogue[1])
                     except ContractError as error:
                         state, code, reason = REFUSED, error.code, str(error)
-        offset_us = offset_of(header, arrival.arrived_us, boot.clock)
+        offset_us = offset_of(header, arrival.arrived_us, boot.clock, is_live=boot.live_us is not None)
         first_us, last_us = span(header, columns)
         cursor = self._db.execute(
             INSERT,
@@ -321,6 +345,9 @@ class Store:
             self._projector.apply(facts, batch, columns, catalogue)
             tally.accepted += 1
             tally.readings += header.readings
+        stated = None if batch is None else batch.statement
+        if stated is not None and keep_statement(self._db, facts.gateway_no, facts.boot, stated, facts.arrived_us):
+            self._stated.add(facts.gateway_no)
         self._links.note_batch(facts.gateway_no, header, facts.boot, facts.arrived_us)
 
     def _holds(self, epoch_no: int, header: Header, digest: bytes) -> bool:
@@ -344,11 +371,7 @@ class Store:
         boot = self._identities.boot(gateway_no, header.boot_id, header.boot_counter)
         if not is_read:
             return boot
-        clock = improve(boot.clock, header.anchors, header.sealed_us, arrived_us)
-        if clock != boot.clock:
-            boot = replace(boot, clock=clock)
-            self._identities.keep_boot(gateway_no, boot)
-        return boot
+        return self._repair.learn(gateway_no, boot, header.anchors, header.sealed_us, arrived_us, is_ask=False)
 
     def _take_catalogue(
         self,
@@ -418,11 +441,8 @@ class Store:
         ask, gateway = verdict.ask, verdict.gateway
         epoch_no = self._identities.epoch_no(gateway_no, ask.epoch)
         boot = self._identities.boot(gateway_no, ask.boot_id, ask.boot_counter)
-        clock = improve(boot.clock, (ask.anchor,), ask.anchor.mono_us, arrived_us)
-        if clock != boot.clock:
-            boot = replace(boot, clock=clock)
-            self._identities.keep_boot(gateway_no, boot)
-        rank = boot.rank
+        boot = self._repair.learn(gateway_no, boot, (ask.anchor,), ask.anchor.mono_us, arrived_us, is_ask=True)
+        clock, rank = boot.clock, boot.rank
         boot = self._identities.went_live(gateway_no, boot, arrived_us)
         if boot.rank != rank:
             self._apply_again(gateway_no, boot)
@@ -439,6 +459,8 @@ class Store:
             last_us=ask.anchor.mono_us,
         )
         told = self._projector.apply_statement(facts, ask.statement.events)
+        if keep_statement(self._db, gateway_no, boot, ask.statement, arrived_us):
+            self._stated.add(gateway_no)
         is_known = self._db.execute("SELECT 1 FROM ask WHERE digest=?", (verdict.digest,)).fetchone() is not None
         is_newest = not is_known and self._links.note_ask(gateway_no, ask, boot, epoch_no, arrived_us)
         if is_newest:

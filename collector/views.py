@@ -102,6 +102,10 @@ class AlarmView:
     is_source_silent: bool
     #: not over here, and absent from the statement of all its alarms that the gateway made since, when it connected
     is_unstated: bool
+    #: over here by a newer event, and named as standing in what the gateway stated after it
+    is_stated_over: bool
+    #: ``active``, ``source_silent`` or ``cleared`` (``collector.measurement``)
+    measurement: str
     cause: str
     limit: float | None
     value: float | None
@@ -119,13 +123,83 @@ class AlarmView:
     sealed_us: int | None
     received_us: int | None
     committed_us: int | None
+    #: first on a page that somebody had open
+    shown_us: int | None
     #: committed minus sampled, milliseconds
     latency_ms: float | None
-    #: arrived more than 10 s after it was sampled
+    #: word of it came more than 10 s after it was judged
     is_late: bool
+    #: what its arrival asked for: ``page``, ``review`` or ``nothing``; and why (``collector.measurement``)
+    decision: str
+    decision_reason: str
+    #: when word of it came that was decided upon
+    decided_us: int | None
+    #: how long it had stood by then, s
+    stood_s: float | None
+    #: None while nobody has, or after it was taken back
     acknowledged_by: str | None
     acknowledged_us: int | None
+    #: all that people said, oldest first: (``acknowledge`` or ``unacknowledge``, by, at UTC us, note, from where)
+    acknowledgements: Sequence[tuple[str, str, int, str, str]]
     marks: Sequence[str]
+    #: whom we tried to tell, oldest first: (at UTC us, target, kind, 1 for a possible repeat, answered UTC us or None,
+    #: ``sent``, ``failed``, ``given_up`` or None where no answer is known, in words)
+    notices: Sequence[tuple[int, str, str, int, int | None, str | None, str | None]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmCounts:
+    """How many alarms stand, however many a page shows."""
+
+    #: (severity, how many)
+    standing: Sequence[tuple[str, int]]
+    #: of these, not acknowledged
+    unacknowledged: int
+    #: over before word of them came, and not acknowledged
+    to_review: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmFilter:
+    """Which alarms of the journal; None for all."""
+
+    gateway: str | None = None
+    #: key, or the beginning of one that ends in ``/`` (a device)
+    point: str | None = None
+    severity: str | None = None
+    #: ``active``, ``source_silent``, ``cleared``, or ``standing`` for the first two
+    state: str | None = None
+    #: raised in [start_us, end_us), UTC us
+    start_us: int | None = None
+    end_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmPage:
+    """One page of the journal, newest first."""
+
+    alarms: Sequence[AlarmView]
+    #: where the next page begins; None where this is the last one
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatementView:
+    """What a gateway stated last of its alarms, beside what is held here."""
+
+    gateway: str
+    #: UTC us of its arrival
+    stated_us: int
+    #: alarms that it names
+    stated: int
+    #: whether it cannot have left any out for want of room
+    is_surely_whole: bool
+    #: alarms of this gateway that are not over here
+    standing: int
+    #: hex ids of alarms that stand here and that it does not name though it would
+    unstated: Sequence[str]
+    #: hex ids of alarms that are over here by a newer event, and that it names
+    stated_over: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,6 +218,14 @@ class ChainView:
     #: (first, last, cause, readings)
     lost: Sequence[tuple[int, int, str, int]]
     refused: Sequence[tuple[int, str]]
+    #: here, and waiting for the catalogue that explains them
+    waiting: int
+    #: seqs of which two different batches are here: somebody else signs with the same key
+    forks: Sequence[int]
+    #: seqs that do not continue the batch before them
+    breaks: Sequence[int]
+    #: how many batches of the run before this one are here that this run's gateway did not know of
+    rolled_back: int
     last_receipt_us: int | None
     last_receipt_serial: int | None
     first_sample_us: int | None
@@ -232,6 +314,44 @@ class WaveformSamples:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeView:
+    """One attempt to tell somebody of alarms, or a test."""
+
+    id: int
+    #: rule and number of the address, such as ``duty/1``
+    target: str
+    #: ``first``, ``graver``, ``repeat``, ``test`` or ``given_up``
+    kind: str
+    at_us: int
+    #: it may have arrived before
+    is_possible_repeat: bool
+    #: who asked for a test
+    by: str
+    #: how many it is about
+    alarms: int
+    #: None while no answer is known
+    answered_us: int | None
+    #: ``sent`` (the other side took it), ``failed``, ``given_up``; None while no answer is known
+    outcome: str | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotifyRuleView:
+    """A rule as it runs; an address is told by its scheme only."""
+
+    name: str
+    #: (name in the record, scheme)
+    targets: Sequence[tuple[str, str]]
+    severities: Sequence[str]
+    gateways: Sequence[str]
+    points: Sequence[str]
+    lang: str
+    repeat_s: int
+    quiet_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """Told to live pages after a commit."""
 
@@ -257,6 +377,8 @@ class CompletenessView:
     expected: int
     #: (outcome, cause, whose, ticks); the words of ``collector.outcomes``
     counts: Sequence[tuple[str, str, str, int]]
+    #: (outcome, ticks): which of the counted readings were taken while a person worked on the point
+    inhibited: Sequence[tuple[str, int]] = ()
 
 
 class Queries(Protocol):
@@ -271,6 +393,31 @@ class Queries(Protocol):
     def alarms(self, *, standing_only: bool = True, limit: int = 200) -> list[AlarmView]: ...
 
     def alarm(self, id: str) -> AlarmView | None: ...
+
+    def alarms_by_id(self, ids: Sequence[str]) -> list[AlarmView]:
+        """Returns those that are known, in the order given."""
+        ...
+
+    def reviews(self, limit: int = 200) -> list[AlarmView]:
+        """Returns alarms that were over before word of them came and that nobody has acknowledged."""
+        ...
+
+    def alarm_counts(self) -> AlarmCounts: ...
+
+    def journal(self, filter: AlarmFilter, *, limit: int = 100, after: str | None = None) -> AlarmPage:
+        """Returns alarms, newest first.
+
+        Args:
+            filter: which ones.
+            limit: at most so many.
+            after: where the page before ended (its ``next``).
+
+        Raises:
+            ValueError: ``after`` is no such place, or the filter has a word that is not one of its words.
+        """
+        ...
+
+    def statements(self, gateway: str | None = None) -> list[StatementView]: ...
 
     def chains(self, gateway: str | None = None) -> list[ChainView]: ...
 

@@ -1,20 +1,23 @@
 """From monotonic to wall time: pure rules for which anchor to believe.
 
 Sealed bytes carry monotonic time only.  UTC is monotonic time plus an *offset*, one per
-batch.  A batch that carries an anchor of a synchronised clock explains itself.  Any other
-batch uses the best offset that its boot is known to have:
+batch.  A batch that carries an anchor which something vouched for explains itself, unless a newer one
+of its boot contradicts it (then the clock had been stepped).  Any other batch uses the best offset
+that its boot is known to have:
 
     trusted   an anchor whose clock was set by NTP or by a collector
     free      an anchor of a free-running clock that states its uncertainty
     arrival   the least of (arrival - sealing) over the boot: tight once one batch came live
 
 A clock that puts a sealing after its arrival by more than ``AHEAD_US`` is wrong and is not
-believed.  Nothing here reads a clock.  Spec: docs/collector.md, "Time".
+believed, nor is one more than ``BEHIND_US`` behind a boot that was heard live.  An offset that was used
+and is off by more than is uncertain now is repaired (``clock_repair.py``).  Nothing here reads a
+clock.  Spec: docs/collector.md, "Time".
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 from contracts.batch import Anchor, ClockState, Header
@@ -23,6 +26,14 @@ from contracts.batch import Anchor, ClockState, Header
 AHEAD_US = 5_000_000
 #: a set clock this far (us) behind a boot that is heard live is wrong; a live link is never so slow
 BEHIND_US = 60_000_000
+
+#: what is off by less is left as it is (us)
+SLACK_US = 500_000
+#: how fast two monotonic clocks may drift apart: what the kernel allows itself, and what gateways state
+_DRIFT_PPM = 500
+
+#: an anchor less certain than this was carried on for half an hour or more (us)
+_CARRIED_US = 1_000_000
 
 _TRUSTED = frozenset({ClockState.SYNCHRONISED, ClockState.COLLECTOR})
 
@@ -43,14 +54,24 @@ class BootClock:
     bound_us: int | None = None
     offset_us: int | None = None
     trust: Trust = Trust.NONE
+    #: monotonic us of the anchor that the offset is from, and its half-width in ms; None for an arrival
+    anchor_us: int | None = None
+    uncertainty_ms: int | None = None
 
 
 UNKNOWN_CLOCK = BootClock()
 
 
+def own_anchor(anchors: tuple[Anchor, ...], sealed_us: int, arrived_us: int) -> Anchor | None:
+    """Returns the anchor by which a batch explains itself, or None; of two the newest that is vouched for."""
+    limit = arrived_us - sealed_us + AHEAD_US
+    return _newest(anchors, _TRUSTED, limit) or _newest(_certain(anchors), frozenset({ClockState.FREE_RUNNING}), limit)
+
+
 def own_offset(header: Header, arrived_us: int) -> int | None:
     """Returns the offset that a batch proves for itself, or None."""
-    return _newest(header.anchors, _TRUSTED, arrived_us - header.sealed_us + AHEAD_US)
+    own = own_anchor(header.anchors, header.sealed_us, arrived_us)
+    return None if own is None else _offset(own)
 
 
 def is_ahead(anchors: tuple[Anchor, ...], sealed_us: int, arrived_us: int) -> bool:
@@ -69,7 +90,9 @@ def is_behind(anchors: tuple[Anchor, ...], bound_us: int | None) -> bool:
     return bound_us is not None and bool(known) and known[-1].wall_us - known[-1].mono_us < bound_us - BEHIND_US
 
 
-def improve(clock: BootClock, anchors: tuple[Anchor, ...], sealed_us: int, arrived_us: int) -> BootClock:
+def improve(
+    clock: BootClock, anchors: tuple[Anchor, ...], sealed_us: int, arrived_us: int, *, is_live: bool = False
+) -> BootClock:
     """Returns what is known of a boot after one more batch (or ask) of it arrived.
 
     Args:
@@ -77,36 +100,107 @@ def improve(clock: BootClock, anchors: tuple[Anchor, ...], sealed_us: int, arriv
         anchors: of the batch, of this boot.
         sealed_us: monotonic; for an ask the time of its anchor.
         arrived_us: UTC by our clock.
+        is_live: whether the boot has asked, so that arrival is a bound on both sides.
     """
-    bound = arrived_us - sealed_us
-    if clock.bound_us is not None:
-        bound = min(bound, clock.bound_us)
-    limit = arrived_us - sealed_us + AHEAD_US
-    trusted = _newest(anchors, _TRUSTED, limit)
-    if trusted is not None:
-        return BootClock(bound_us=bound, offset_us=trusted, trust=Trust.TRUSTED)
-    if clock.trust <= Trust.FREE:
-        certain = tuple(anchor for anchor in anchors if anchor.uncertainty_ms is not None)
-        free = _newest(certain, frozenset({ClockState.FREE_RUNNING}), limit)
-        if free is not None:
-            return BootClock(bound_us=bound, offset_us=free, trust=Trust.FREE)
-    if clock.trust <= Trust.ARRIVAL:
-        return BootClock(bound_us=bound, offset_us=bound, trust=Trust.ARRIVAL)
-    return BootClock(bound_us=bound, offset_us=clock.offset_us, trust=clock.trust)
+    now = arrived_us - sealed_us
+    bound = now if clock.bound_us is None else min(now, clock.bound_us)
+    held = replace(clock, bound_us=bound)
+    if _is_disproved(held, sealed_us, now, is_live=is_live):
+        held = BootClock(bound_us=bound, offset_us=bound, trust=Trust.ARRIVAL)
+    own = own_anchor(anchors, sealed_us, arrived_us)
+    if own is not None and not (is_live and _latest(own) < bound - BEHIND_US):
+        trust = Trust.TRUSTED if own.state in _TRUSTED else Trust.FREE
+        if (trust, own.mono_us) >= (held.trust, held.anchor_us or 0):
+            return BootClock(
+                bound_us=bound, offset_us=_offset(own), trust=trust, anchor_us=own.mono_us,
+                uncertainty_ms=own.uncertainty_ms,
+            )  # fmt: skip
+    if held.trust <= Trust.ARRIVAL:
+        least = bound if held.offset_us is None else min(bound, held.offset_us)
+        return BootClock(bound_us=bound, offset_us=least, trust=Trust.ARRIVAL)
+    return held
 
 
-def offset_of(header: Header, arrived_us: int, clock: BootClock) -> int:
-    """Returns the offset for one batch; ``clock`` already knows of it."""
-    own = own_offset(header, arrived_us)
-    if own is not None:
-        return own
-    return clock.offset_us if clock.offset_us is not None else arrived_us - header.sealed_us
+def _is_disproved(clock: BootClock, sealed_us: int, now: int, *, is_live: bool) -> bool:
+    """Returns whether an arrival shows that the anchor which a boot's offset is from was wrong."""
+    if clock.offset_us is None or clock.bound_us is None or clock.trust <= Trust.ARRIVAL:
+        return False
+    drift_us = _drift(clock, sealed_us)
+    half_us = (clock.uncertainty_ms or 0) * 1000
+    is_late = is_live and clock.offset_us + half_us < clock.bound_us - BEHIND_US - drift_us
+    return is_late or clock.offset_us > now + AHEAD_US + drift_us
 
 
-def _newest(anchors: tuple[Anchor, ...], states: frozenset[ClockState], limit: int) -> int | None:
+def offset_of(header: Header, arrived_us: int, clock: BootClock, *, is_live: bool = False) -> int:
+    """Returns the offset for one batch by what is known of its boot now; ``clock`` already knows of the batch."""
+    own = own_anchor(header.anchors, header.sealed_us, arrived_us)
+    if own is not None and not _is_contradicted(own, clock, is_live=is_live):
+        return _between(own, clock)
+    now = arrived_us - header.sealed_us
+    if clock.offset_us is None or (
+        clock.bound_us is not None and clock.offset_us > now + AHEAD_US + _drift(clock, header.sealed_us)
+    ):
+        return now if clock.bound_us is None else min(now, clock.bound_us)
+    return clock.offset_us
+
+
+def _between(own: Anchor, clock: BootClock) -> int:
+    """Returns the offset of a batch whose clock had been carried on, between the tie behind it and a newer one.
+
+    Each counts by how certain it is here.  The uncertainties grow evenly with the time from either, so
+    this is the straight line between them: a drift of days leaves no jump at its end.
+    """
+    half_us = (own.uncertainty_ms or 0) * 1000
+    is_carried = own.state is not ClockState.SYNCHRONISED and half_us >= _CARRIED_US
+    is_newer = clock.anchor_us is not None and clock.anchor_us >= own.mono_us
+    if not is_carried or not is_newer or clock.offset_us is None or clock.trust is not Trust.TRUSTED:
+        return _offset(own)
+    other_us = (clock.uncertainty_ms or 0) * 1000 + _drift(clock, own.mono_us)
+    return _offset(own) + (clock.offset_us - _offset(own)) * half_us // (half_us + other_us)
+
+
+def _is_contradicted(own: Anchor, clock: BootClock, *, is_live: bool) -> bool:
+    """Returns whether a newer anchor of the boot, or its live arrivals, say something else than an anchor."""
+    drift_us = _drift(clock, own.mono_us)
+    if is_live and clock.bound_us is not None and _latest(own) < clock.bound_us - BEHIND_US - drift_us:
+        return True
+    if clock.trust is not Trust.TRUSTED or clock.offset_us is None or (clock.anchor_us or 0) <= own.mono_us:
+        return False
+    unsure_us = ((own.uncertainty_ms or 0) + (clock.uncertainty_ms or 0)) * 1000 + drift_us
+    return abs(_offset(own) - clock.offset_us) > unsure_us + SLACK_US
+
+
+def has_moved(before: BootClock, after: BootClock) -> bool:
+    """Returns whether what is known of a boot has changed by more than is uncertain: its batches may lie elsewhere."""
+    if before.offset_us is None or after.offset_us is None:
+        return False
+    at_us = before.anchor_us if before.anchor_us is not None else after.anchor_us
+    unsure_us = (after.uncertainty_ms or 0) * 1000 + _drift(after, at_us or 0)
+    return abs(before.offset_us - after.offset_us) > max(SLACK_US, unsure_us)
+
+
+def _drift(clock: BootClock, at_us: int) -> int:
+    """Returns by how much two clocks may have drifted apart between an anchor and a time (us)."""
+    return 0 if clock.anchor_us is None else abs(at_us - clock.anchor_us) * _DRIFT_PPM // 1_000_000
+
+
+def _offset(anchor: Anchor) -> int:
+    return anchor.wall_us - anchor.mono_us
+
+
+def _latest(anchor: Anchor) -> int:
+    """Returns the greatest offset that an anchor leaves room for."""
+    return _offset(anchor) + (anchor.uncertainty_ms or 0) * 1000
+
+
+def _certain(anchors: tuple[Anchor, ...]) -> tuple[Anchor, ...]:
+    return tuple(anchor for anchor in anchors if anchor.uncertainty_ms is not None)
+
+
+def _newest(anchors: tuple[Anchor, ...], states: frozenset[ClockState], limit: int) -> Anchor | None:
     best: Anchor | None = None
     for anchor in anchors:
-        is_usable = anchor.state in states and anchor.wall_us - anchor.mono_us <= limit
+        is_usable = anchor.state in states and _offset(anchor) <= limit
         if is_usable and (best is None or anchor.mono_us >= best.mono_us):
             best = anchor
-    return None if best is None else best.wall_us - best.mono_us
+    return best

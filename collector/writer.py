@@ -7,9 +7,11 @@ waits behind a backlog.  Groups form by themselves: whatever came while the last
 on its way to the disk is the next group.  The queue is bounded; when it is full ``put``
 waits, and receipts come more slowly.
 
-A disk that takes no commit is said once; the group is tried again until it does.  Nothing
-is acknowledged before.  A group that fails for another reason is taken one by one, and
-what still fails is left out, counted and logged: its gateway will offer it again.
+A disk that takes no commit is said once; the group goes back to its queue and is tried again until
+it does.  Nothing is acknowledged before.  Jobs and urgent messages that come meanwhile are tried
+before it: they are small, and a job that drops old evidence makes room.  A group that fails for
+another reason is taken one by one, and what still fails is left out, counted and logged: its
+gateway will offer it again.
 """
 
 from __future__ import annotations
@@ -79,6 +81,8 @@ class Writer:
         self._condition = threading.Condition()
         self._stopping = False
         self._is_failing = False
+        #: whose newest group the disk has refused: the urgent ones' (True), the ordinary ones' (False)
+        self._refused: set[bool] = set()
         self._thread: threading.Thread | None = None
         self._counts: dict[str, float] = dict.fromkeys(
             (
@@ -153,42 +157,55 @@ class Writer:
                 queue = self._urgent or self._ordinary
                 group = [queue.popleft() for _ in range(min(len(queue), GROUP_SIZE))]
                 self._condition.notify_all()
+                is_urgent = queue is self._urgent
                 if not jobs and not group and self._stopping:
                     return
             for job, future in jobs:
                 self._run_job(job, future)
-            if group:
-                self._commit(group)
+            left = self._commit(group, is_urgent=is_urgent) if group else []
+            if left:
+                # Back where it was: an alarm, or a job, that comes meanwhile does not wait behind it.
+                with self._condition:
+                    queue.extendleft(reversed(left))
+                    if self._condition.wait_for(lambda: self._stopping, timeout=RETRY_S):
+                        for _, future in self._jobs:
+                            if future.set_running_or_notify_cancel():
+                                future.set_exception(StoreError("the collector is stopping"))
+                        return
 
     def _run_job(self, job: Callable[[sqlite3.Connection], Any], future: Future[Any]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return  # whoever asked has been told that it was not done
         try:
             future.set_result(self._store.run(job))
         except Exception as error:  # the outermost loop: whoever asked is told
             future.set_exception(error)
 
-    def _commit(self, group: list[Arrival]) -> None:
-        while True:
-            try:
-                result = self._store.commit(group)
-            except StoreError as error:
-                self._say_failing(error)
+    def _commit(self, group: list[Arrival], *, is_urgent: bool) -> list[Arrival]:
+        """Commits a group and answers; returns what is left of it because the disk takes nothing."""
+        try:
+            result = self._store.commit(group)
+        except StoreError as error:
+            self._refused.add(is_urgent)
+            self._say_failing(error)
+            with self._condition:
+                self._counts["failed_commits"] += 1
+            return group
+        except Exception:  # the outermost loop: one message must not stop the others
+            _LOG.exception("a group of %d messages could not be taken", len(group))
+            if len(group) == 1:
                 with self._condition:
-                    self._counts["failed_commits"] += 1
-                    if self._condition.wait_for(lambda: self._stopping, timeout=RETRY_S):
-                        return
-                continue
-            except Exception:  # the outermost loop: one message must not stop the others
-                _LOG.exception("a group of %d messages could not be taken", len(group))
-                if len(group) == 1:
-                    with self._condition:
-                        self._counts["let_go"] += 1
-                    return
-                for arrival in group:
-                    self._commit([arrival])
-                return
+                    self._counts["let_go"] += 1
+                return []
+            for number, arrival in enumerate(group):
+                if self._commit([arrival], is_urgent=is_urgent):
+                    return group[number:]
+            return []
+        self._refused.discard(is_urgent)
+        if not self._refused:
             self._say_working()
-            self._answer(result)
-            return
+        self._answer(result)
+        return []
 
     def _answer(self, result: CommitResult) -> None:
         """Everything that may happen only after the commit."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, HTTPException, Query
 
 from collector.views import Queries
 from collector.web import models
-from collector.web.ports import Actions
+from collector.web.alarm_api import alarm_router
+from collector.web.ports import Actions, Changes
 
 #: a trend is never asked for over more than this
 LONGEST_TREND_US = 400 * 86_400 * 1_000_000
@@ -30,15 +31,9 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 _NO_POINT: dict[int | str, dict[str, Any]] = {404: {"model": models.Problem, "description": "no such point"}}
 _NO_WAVEFORM: dict[int | str, dict[str, Any]] = {404: {"model": models.Problem, "description": "no such waveform"}}
-_NO_ALARM: dict[int | str, dict[str, Any]] = {404: {"model": models.Problem, "description": "no such alarm"}}
 
 
-def caller(request: Request, kind: str) -> str:
-    """Returns where a request came from, for the record: ``api 127.0.0.1``."""
-    return f"{kind} {request.client.host if request.client else 'unknown'}"
-
-
-def api_router(*, queries: Queries, actions: Actions, now_us: Callable[[], int]) -> APIRouter:
+def api_router(*, queries: Queries, actions: Actions, changes: Changes, now_us: Callable[[], int]) -> APIRouter:
     """Returns the routes below ``/api/v1``."""
     router = APIRouter(prefix="/api/v1", tags=["v1"], responses=PROBLEMS)
 
@@ -60,29 +55,7 @@ def api_router(*, queries: Queries, actions: Actions, now_us: Callable[[], int])
             raise HTTPException(404, "no such point")
         return models.Point.model_validate(view)
 
-    @router.get("/alarms")
-    def alarms(standing: bool = True, limit: Annotated[int, Query(ge=1, le=10_000)] = 200) -> list[models.Alarm]:
-        """Alarms that stand, graver and then newer ones first; or all of them, newer ones first."""
-        return [models.Alarm.model_validate(view) for view in queries.alarms(standing_only=standing, limit=limit)]
-
-    @router.get("/alarms/{id}", responses=_NO_ALARM)
-    def alarm(id: str) -> models.Alarm:
-        """One alarm with its time line."""
-        view = queries.alarm(id)
-        if view is None:
-            raise HTTPException(404, "no such alarm")
-        return models.Alarm.model_validate(view)
-
-    @router.post(
-        "/alarms/{id}/acknowledge",
-        responses=_NO_ALARM | {403: {"description": "the request comes from a page of another site"}},
-    )
-    def acknowledge(id: str, said: models.Acknowledgement, request: Request) -> models.Alarm:
-        """Record who has seen an alarm. It clears and resets nothing."""
-        view = actions.acknowledge(id, said.by, said.note, caller(request, "api"))
-        if view is None:
-            raise HTTPException(404, "no such alarm")
-        return models.Alarm.model_validate(view)
+    router.include_router(alarm_router(queries=queries, actions=actions, changes=changes))
 
     @router.get("/trend", responses=_NO_POINT)
     def trend(

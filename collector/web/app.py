@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import tzinfo
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, Form, HTTPException, Request
@@ -28,16 +28,21 @@ from fastapi.responses import (
 from starlette.staticfiles import StaticFiles
 
 from collector.errors import StoreError
-from collector.views import Queries, Trend
-from collector.web import arrange
-from collector.web.api import api_router, caller
+from collector.views import PointView, Queries, Trend
+from collector.web import arrange, words
+from collector.web.api import api_router
+from collector.web.caller import caller
 from collector.web.guard import Guard
+from collector.web.journal_page import journal_page
 from collector.web.language import LANGUAGES, Language, choose
-from collector.web.live import LivePage, read_quarantine, stream
+from collector.web.live import LivePage, read_alarms, read_quarantine, stream
 from collector.web.metrics import CONTENT_TYPE, metrics_text
 from collector.web.models import Problem, is_readable
+from collector.web.notify_api import NoNotifying, Notifying, notify_router
 from collector.web.ports import Actions, Changes, Info
 from collector.web.render import Renderer
+from collector.web.watch_api import Watcher, watch_router
+from collector.web.waveform_page import waveform_page
 
 STATIC = Path(__file__).resolve().parent / "static"
 COOKIE = "qianshao_language"
@@ -88,6 +93,8 @@ def create_app(
     zone: tzinfo | None = None,
     host_names: Collection[str] = (),
     static: Path = STATIC,
+    watcher: Watcher | None = None,
+    notifying: Notifying | None = None,
 ) -> FastAPI:
     """Returns the ASGI application.
 
@@ -100,7 +107,10 @@ def create_app(
         zone: of the times on the page; None is the zone of this machine.
         host_names: names besides IP literals and ``localhost`` under which browsers may ask.
         static: folder of scripts and styles.
+        watcher: asks a gateway for live data when a point of it is opened; None: nobody does.
+        notifying: tells people outside the room; None: nobody is told.
     """
+    told = notifying if notifying is not None else NoNotifying()
     has_chart = (static / "vendor" / "uPlot.iife.min.js").is_file()
     renderers = {language: Renderer(language, zone=zone, info=info, has_chart=has_chart) for language in LANGUAGES}
     app = FastAPI(
@@ -117,30 +127,43 @@ def create_app(
     app.add_exception_handler(RequestValidationError, _wrong_request)
     app.add_exception_handler(Exception, _unforeseen)
     app.add_middleware(Guard, names=host_names)
-    app.include_router(api_router(queries=queries, actions=actions, now_us=now_us))
+    app.include_router(api_router(queries=queries, actions=actions, changes=changes, now_us=now_us))
+    if watcher is not None:
+        app.include_router(watch_router(watcher, lambda id: any(view.id == id for view in queries.gateways())))
+    app.include_router(notify_router(told))
     app.mount("/static", StaticFiles(directory=static), name="static")
 
     def trend_of(chosen: arrange.Chosen, end_us: int) -> Trend | None:
         return queries.trend(chosen.gateway, chosen.key, end_us - chosen.span_s * 1_000_000, end_us)
 
+    def look_at(asked: str | None, points: Sequence[PointView], request: Request) -> None:
+        """Asks for live data of the gateway whose point somebody has opened."""
+        gateway = (asked or "").partition("/")[0]
+        if watcher is not None and any(point.gateway == gateway for point in points):
+            watcher.watch(gateway, caller(request, "page"))
+
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def page(request: Request) -> HTMLResponse:
         language, now = _language(request), now_us()
         gateways, points, counters = queries.gateways(), queries.points(), queries.counters()
-        alarms = queries.alarms(standing_only=True, limit=arrange.ALARMS_SHOWN)
+        shown_alarms = read_alarms(queries)
         asked = request.query_params.get("point")
-        chosen = arrange.choose_point(asked, _span(request.query_params.get("span")), points, alarms)
+        look_at(asked, points, request)
+        chosen = arrange.choose_point(asked, _span(request.query_params.get("span")), points, shown_alarms)
         html = renderers[language].page(
             gateways=gateways,
             points=points,
-            alarms=alarms,
+            alarms=shown_alarms,
+            counts=queries.alarm_counts(),
             chains=queries.chains(),
+            statements=queries.statements(),
             trouble=arrange.Trouble.read(counters),
             quarantine=read_quarantine(queries, counters),
             chosen=chosen,
             trend=None if chosen is None else trend_of(chosen, now),
             now_us=now,
         )
+        actions.note_shown([alarm.id for alarm in shown_alarms if alarm.shown_us is None])
         response = HTMLResponse(html, headers={"Content-Language": language, "Vary": "Accept-Language, Cookie"})
         if request.query_params.get("lang") == language:
             response.set_cookie(COOKIE, language, max_age=_YEAR_S, samesite="strict", httponly=True)
@@ -152,6 +175,7 @@ def create_app(
         point = queries.point(gateway, key)
         if point is None:
             raise HTTPException(404, "no such point")
+        look_at(f"{gateway}/{key}", [point], request)
         chosen = arrange.choose_point(f"{gateway}/{key}", _span(request.query_params.get("span")), [point], [])
         if chosen is None:
             raise HTTPException(404, "no such point")
@@ -161,13 +185,50 @@ def create_app(
 
     @app.get("/events", include_in_schema=False)
     async def events(request: Request) -> StreamingResponse:
-        live = LivePage(queries=queries, renderer=renderers[_language(request)], now_us=now_us)
+        live = LivePage(
+            queries=queries, renderer=renderers[_language(request)], now_us=now_us, note_shown=actions.note_shown
+        )
         body: AsyncIterator[str] = stream(changes, live)
         return StreamingResponse(body, media_type="text/event-stream")
 
-    @app.post("/alarms/{id}/acknowledge", include_in_schema=False)
+    @app.get("/alarms", response_class=HTMLResponse, include_in_schema=False)
+    def alarms(request: Request) -> HTMLResponse:
+        language = _language(request)
+        html = journal_page(queries, renderers[language], request.query_params, zone=zone, now_us=now_us())
+        return HTMLResponse(html, headers={"Content-Language": language, "Vary": "Accept-Language, Cookie"})
+
+    @app.get("/waveforms", response_class=HTMLResponse, include_in_schema=False)
+    def waveforms(request: Request) -> HTMLResponse:
+        html = waveform_page(queries, renderers[_language(request)], request.query_params, now_us())
+        return HTMLResponse(html, headers={"Vary": "Accept-Language, Cookie"})
+
+    @app.get("/notify", response_class=HTMLResponse, include_in_schema=False)
+    def notify(request: Request) -> HTMLResponse:
+        language, tested = _language(request), request.query_params.get("tested", "")
+        html = renderers[language].notify(told.rules(), told.recent(50), tested[:32], now_us())
+        return HTMLResponse(html, headers={"Content-Language": language, "Vary": "Accept-Language, Cookie"})
+
+    @app.post("/notify/test", include_in_schema=False)
+    def notify_test(
+        request: Request, name: Annotated[str, Form(max_length=32)], lang: Annotated[str, Form()] = ""
+    ) -> Response:
+        if told.test(name, caller(request, "page")) is None:
+            raise HTTPException(404, "no such rule")
+        language = choose(lang, request.cookies.get(COOKIE), request.headers.get("accept-language"))
+        return RedirectResponse(f"/notify?{urlencode({'lang': language, 'tested': name})}", status_code=303)
+
+    @app.get("/day/{gateway}", response_class=HTMLResponse, include_in_schema=False)
+    def day(gateway: str, request: Request) -> HTMLResponse:
+        # Decodes what the gateway sent today, so it is asked for and not shown by itself.
+        now = now_us()
+        start = words.day_begin_us(now, zone)
+        views = queries.completeness(start, now, gateway=gateway, by_day=True) if now > start else []
+        return HTMLResponse(renderers[_language(request)].day_line(gateway, views, start))
+
+    @app.post("/alarms/{id}/{action}", include_in_schema=False)
     def acknowledge(
         id: str,
+        action: Literal["acknowledge", "unacknowledge"],
         request: Request,
         by: Annotated[str, Form(min_length=1, max_length=64)],
         note: Annotated[str, Form(max_length=500)] = "",
@@ -175,7 +236,8 @@ def create_app(
     ) -> Response:
         if not by.strip() or not is_readable(by) or not is_readable(note):
             raise HTTPException(422, "a name is needed, of characters that can be seen")
-        alarm = actions.acknowledge(id, by.strip(), note.strip(), caller(request, "page"))
+        say = actions.acknowledge if action == "acknowledge" else actions.unacknowledge
+        alarm = say(id, by.strip(), note.strip(), caller(request, "page"))
         if alarm is None:
             raise HTTPException(404, "no such alarm")
         language = choose(lang, request.cookies.get(COOKIE), request.headers.get("accept-language"))
@@ -197,7 +259,7 @@ def create_app(
         text = metrics_text(
             queries.counters(),
             queries.gateways(),
-            queries.alarms(standing_only=True, limit=10_000),
+            queries.alarm_counts(),
             version=info.version,
             up_s=(now_us() - info.started_us) / 1_000_000,
         )

@@ -10,11 +10,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from collector.views import AlarmView, ChainView, GatewayView, PointView, QuarantineView, Trend
+from collector.views import (
+    AlarmCounts,
+    AlarmView,
+    ChainView,
+    GatewayView,
+    PointView,
+    QuarantineView,
+    StatementView,
+    Trend,
+)
 from collector.web.words import SEVERITY_RANK, SPANS
 
-#: no more alarms than this on one page; in a flood the newest ones, and the page says so
+#: no more standing alarms than this on one page; in a flood the gravest and newest ones, and the page says so
 ALARMS_SHOWN = 200
+#: of those to review, the newest
+REVIEWS_SHOWN = 50
 #: of what is in quarantine, the newest
 QUARANTINE_SHOWN = 5
 
@@ -33,8 +44,10 @@ class Summary:
     #: (severity, how many are standing), graver first, none left out that stands
     alarms: tuple[tuple[str, int], ...]
     unacknowledged: int
-    #: as many alarms as the page asks for, so there may be more
-    is_cut: bool
+    #: over before word of them came
+    to_review: int
+    #: how many more there are than the page shows
+    hidden: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +83,16 @@ class Proof:
     lost: int
     #: batches whose signature was right and whose content was not
     refused: int
+    #: batches that wait for their catalogue
+    waiting: int
+    #: two different batches for one number: a key was copied
+    forks: int
+    #: batches that do not continue the one before them
+    breaks: int
+    #: batches that are here and that a later run did not know of
+    rolled_back: int
+    #: what the gateway stated last of its alarms; None before it has
+    statement: StatementView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +125,10 @@ class Trouble:
     is_store_failing: bool = False
     #: there is no broker to hear anything from
     is_broker_gone: bool = False
+    #: how far our clock is behind (negative: ahead of) those of gateways that NTP keeps, s; 0: they agree with it
+    clock_behind_s: float = 0.0
+    #: how many gateways say so
+    clock_doubted_by: int = 0
 
     @classmethod
     def read(cls, counters: Mapping[str, float]) -> Trouble:
@@ -109,6 +136,8 @@ class Trouble:
         return cls(
             is_store_failing=counters.get("ingest_failing", 0) > 0,
             is_broker_gone=counters.get("broker_connected", 1) == 0,
+            clock_behind_s=counters.get("clock_behind_s", 0.0),
+            clock_doubted_by=int(counters.get("clock_doubted_by", 0)),
         )
 
 
@@ -141,10 +170,9 @@ def alarm_order(alarm: AlarmView) -> str:
     return f"{unseen}{over}{rank}{2**60 - alarm.raised_us:020d}{alarm.id}"
 
 
-def summarise(gateways: Sequence[GatewayView], alarms: Sequence[AlarmView]) -> Summary:
-    """Returns the counts at the top of the page."""
-    standing = [alarm for alarm in alarms if alarm.state != "cleared"]
-    words = sorted({alarm.severity for alarm in standing}, key=lambda word: SEVERITY_RANK.get(word, 9))
+def summarise(gateways: Sequence[GatewayView], counts: AlarmCounts, shown: int) -> Summary:
+    """Returns the counts at the top of the page; ``shown`` is how many alarms stand on it."""
+    standing = sorted(counts.standing, key=lambda item: SEVERITY_RANK.get(item[0], 9))
     return Summary(
         gateways=len(gateways),
         gateways_live=sum(gateway.liveness == "online" for gateway in gateways),
@@ -152,9 +180,10 @@ def summarise(gateways: Sequence[GatewayView], alarms: Sequence[AlarmView]) -> S
         points=sum(gateway.points for gateway in gateways),
         points_unknown=sum(gateway.points_silent for gateway in gateways),
         backlog_batches=sum(gateway.backlog_batches for gateway in gateways),
-        alarms=tuple((word, sum(alarm.severity == word for alarm in standing)) for word in words),
-        unacknowledged=sum(alarm.acknowledged_us is None for alarm in alarms),
-        is_cut=len(alarms) >= ALARMS_SHOWN,
+        alarms=tuple(standing),
+        unacknowledged=counts.unacknowledged,
+        to_review=counts.to_review,
+        hidden=max(0, sum(count for _, count in standing) + counts.to_review - shown),
     )
 
 
@@ -178,8 +207,11 @@ def _newest(chain: ChainView) -> int:
     return max(chain.last_sample_us or 0, chain.last_receipt_us or 0)
 
 
-def group_chains(gateways: Sequence[str], chains: Sequence[ChainView]) -> tuple[Proof, ...]:
-    """Returns the chains of each gateway, its newest run first."""
+def group_chains(
+    gateways: Sequence[str], chains: Sequence[ChainView], statements: Iterable[StatementView] = ()
+) -> tuple[Proof, ...]:
+    """Returns the chains of each gateway, its newest run first, and its last statement."""
+    stated = {view.gateway: view for view in statements}
     found = []
     for gateway in gateways:
         own = [chain for chain in chains if chain.gateway == gateway]
@@ -196,6 +228,11 @@ def group_chains(gateways: Sequence[str], chains: Sequence[ChainView]) -> tuple[
                 missing=sum(last - first + 1 for chain in own for first, last in chain.missing),
                 lost=sum(item[1] - item[0] + 1 for chain in own for item in chain.lost),
                 refused=sum(len(chain.refused) for chain in own),
+                waiting=sum(chain.waiting for chain in own),
+                forks=sum(len(chain.forks) for chain in own),
+                breaks=sum(len(chain.breaks) for chain in own),
+                rolled_back=sum(chain.rolled_back for chain in own),
+                statement=stated.get(gateway),
             )
         )
     return tuple(found)

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from collector.views import Change, GatewayView, PointView, Queries
+from collector.views import AlarmView, Change, GatewayView, PointView, Queries
 from collector.web import arrange
 from collector.web.ports import Changes
 from collector.web.render import Renderer
@@ -61,13 +61,24 @@ class Pending:
 class LivePage:
     """What one open page has been told.  Synchronous; asks the queries, so it runs in a worker thread."""
 
-    def __init__(self, *, queries: Queries, renderer: Renderer, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        *,
+        queries: Queries,
+        renderer: Renderer,
+        now_us: Callable[[], int],
+        note_shown: Callable[[Sequence[str]], None] = lambda ids: None,
+    ) -> None:
+        """Takes the queries, the words, the clock (UTC us), and who is told which alarms stand on the page."""
+        self._note_shown = note_shown
         self._queries = queries
         self._renderer = renderer
         self._now_us = now_us
         #: element id -> hash of what was sent last
         self._told: dict[str, int] = {}
         self._known: set[tuple[str, str]] = set()
+        #: alarm -> as it was written last, and its row
+        self._rows: dict[str, tuple[AlarmView, str]] = {}
         self._gateways: list[GatewayView] = []
         self._structure = ""
 
@@ -107,9 +118,10 @@ class LivePage:
         put: list[dict[str, str]] = []
         render = self._renderer
         now_us = self._now_us()
-        alarms = sorted(self._queries.alarms(standing_only=True, limit=arrange.ALARMS_SHOWN), key=arrange.alarm_order)
+        alarms = read_alarms(self._queries)
         for alarm in alarms:
-            self._put(put, f"a:{alarm.id}", "alarms", render.alarm(alarm))
+            self._put(put, f"a:{alarm.id}", "alarms", self._alarm_row(alarm))
+        self._rows = {alarm.id: self._rows[alarm.id] for alarm in alarms}
         for point in points:
             self._put(put, arrange.point_id(point.gateway, point.key), "", render.point(point))
         if with_overview:
@@ -117,13 +129,13 @@ class LivePage:
             for gateway in self._gateways:
                 self._put(put, f"g:{gateway.id}", "gateways", render.gateway(gateway, now_us))
             ids = [gateway.id for gateway in self._gateways]
-            for proof in arrange.group_chains(ids, self._queries.chains()):
+            for proof in arrange.group_chains(ids, self._queries.chains(), self._queries.statements()):
                 self._put(put, f"f:{proof.gateway}", "proofs", render.proof(proof))
             self._structure = arrange.structure(ids, self._known)
             counters = self._queries.counters()
             self._put(put, "trouble", "", render.trouble(arrange.Trouble.read(counters)))
             self._put(put, "quarantine", "", render.quarantine(read_quarantine(self._queries, counters)))
-        summary = arrange.summarise(self._gateways, alarms)
+        summary = arrange.summarise(self._gateways, self._queries.alarm_counts(), len(alarms))
         self._put(put, "summary", "", render.summary(summary))
         self._put(put, "no-alarms", "", render.no_alarms(summary))
         content = {
@@ -133,13 +145,27 @@ class LivePage:
             "standing": [f"a:{alarm.id}" for alarm in alarms],
             "points": sorted(f"{point.gateway}/{point.key}" for point in points),
         }
+        self._note_shown([alarm.id for alarm in alarms if alarm.shown_us is None])
         return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+
+    def _alarm_row(self, alarm: AlarmView) -> str:
+        """Returns the row of an alarm; written again only when the alarm changed, for the sake of floods."""
+        held = self._rows.get(alarm.id)
+        if held is None or held[0] != alarm:
+            held = self._rows[alarm.id] = (alarm, self._renderer.alarm(alarm))
+        return held[1]
 
     def _put(self, put: list[dict[str, str]], element: str, into: str, html: str) -> None:
         digest = hash(html)
         if self._told.get(element) != digest:
             self._told[element] = digest
             put.append({"id": element, "into": into, "html": html})
+
+
+def read_alarms(queries: Queries) -> list[AlarmView]:
+    """Returns the alarms that the page shows, in its order: what stands, and what is to be reviewed."""
+    standing = queries.alarms(standing_only=True, limit=arrange.ALARMS_SHOWN)
+    return sorted([*standing, *queries.reviews(arrange.REVIEWS_SHOWN)], key=arrange.alarm_order)
 
 
 def read_quarantine(queries: Queries, counters: Mapping[str, float]) -> arrange.Quarantine:

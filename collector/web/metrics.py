@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from collector.views import AlarmView, GatewayView
+from collector.views import AlarmCounts, GatewayView
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _NOT_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
@@ -29,7 +29,7 @@ def _family(name: str, lines: Sequence[tuple[Mapping[str, str], float]]) -> list
 def metrics_text(
     counters: Mapping[str, float],
     gateways: Sequence[GatewayView],
-    alarms: Sequence[AlarmView],
+    alarms: AlarmCounts,
     *,
     version: str,
     up_s: float,
@@ -39,7 +39,7 @@ def metrics_text(
     Args:
         counters: name (without ``qianshao_``) -> value; characters that no name may have become ``_``.
         gateways: for liveness, backlog and silent points.
-        alarms: those that stand.
+        alarms: how many stand, and how many are to be reviewed.
         version: of this collector.
         up_s: seconds since it started.
     """
@@ -50,9 +50,11 @@ def metrics_text(
     states = Counter(gateway.liveness for gateway in gateways)
     words = ("online", "degraded", "silent", "never")
     lines += _family("qianshao_gateways", [({"liveness": word}, states[word]) for word in words])
-    grades = Counter(alarm.severity for alarm in alarms if alarm.state != "cleared")
+    grades = dict(alarms.standing)
     colours = ("red", "orange", "yellow", "blue", "info")
-    lines += _family("qianshao_alarms_standing", [({"severity": word}, grades[word]) for word in colours])
+    lines += _family("qianshao_alarms_standing", [({"severity": word}, grades.get(word, 0)) for word in colours])
+    lines += _family("qianshao_alarms_unacknowledged", [({}, alarms.unacknowledged)])
+    lines += _family("qianshao_alarms_to_review", [({}, alarms.to_review)])
     of_gateway: dict[str, list[tuple[Mapping[str, str], float]]] = {"backlog_batches": [], "points_silent": []}
     for gateway in gateways:
         of_gateway["backlog_batches"].append(({"gateway": gateway.id}, gateway.backlog_batches))

@@ -97,6 +97,72 @@ class Point(_Model):
         return _named(rows, ("value", "direction", "severity", "en", "zh"))
 
 
+class Said(_Model):
+    """What a person said about an alarm, and from where."""
+
+    action: str = Field(description="acknowledge or unacknowledge")
+    by: str
+    at_us: int
+    note: str
+    source: str
+
+
+class Told(_Model):
+    """One attempt to tell somebody of an alarm."""
+
+    at_us: int
+    target: str = Field(description="rule and number of the address")
+    kind: str = Field(description="first, graver, repeat or given_up")
+    is_possible_repeat: bool = Field(description="it may have arrived before")
+    answered_us: int | None
+    outcome: str | None = Field(
+        description="sent (the other side took it), failed, given_up; null while no answer is known"
+    )
+    detail: str | None
+
+
+class Notice(_Model):
+    """One attempt to tell somebody of alarms, or a test."""
+
+    id: int
+    target: str = Field(description="rule and number of the address")
+    kind: str = Field(description="first, graver, repeat, test or given_up")
+    at_us: int
+    is_possible_repeat: bool
+    by: str = Field(description="who asked for a test")
+    alarms: int
+    answered_us: int | None
+    outcome: str | None = Field(
+        description="sent (the other side took it), failed, given_up; null while no answer is known"
+    )
+    detail: str
+
+
+class NotifyTarget(_Model):
+    """An address, without its secret."""
+
+    target: str
+    scheme: str
+
+
+class NotifyRule(_Model):
+    """Who is told of which alarms."""
+
+    name: str
+    targets: list[NotifyTarget]
+    severities: list[str]
+    gateways: list[str]
+    points: list[str]
+    lang: str
+    repeat_s: int
+    quiet_s: int
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _targets(cls, rows: Any) -> Any:
+        return _named(rows, ("target", "scheme"))
+
+
 class Alarm(_Model):
     """One occurrence of one alarm with its time line."""
 
@@ -113,6 +179,8 @@ class Alarm(_Model):
     state: str = Field(description="active, latched or cleared")
     is_source_silent: bool
     is_unstated: bool = Field(description="absent from the statement of all its alarms that the gateway made since")
+    is_stated_over: bool = Field(description="over here, and named as standing in what the gateway stated afterwards")
+    measurement: str = Field(description="active, source_silent (nobody says that it is over) or cleared")
     cause: str
     limit: float | None
     value: float | None
@@ -129,11 +197,68 @@ class Alarm(_Model):
     sealed_us: int | None
     received_us: int | None
     committed_us: int | None
+    shown_us: int | None = Field(description="first on a page that somebody had open")
     latency_ms: float | None
-    is_late: bool
+    is_late: bool = Field(description="word of it came more than 10 s after it was judged")
+    decision: str = Field(description="what its arrival asked for: page, review or nothing")
+    decision_reason: str = Field(description="new, late, over, unstated, trial or before")
+    decided_us: int | None
+    stood_s: float | None = Field(description="how long it had stood when word of it came")
     acknowledged_by: str | None
     acknowledged_us: int | None
+    acknowledgements: list[Said] = Field(description="all that people said, oldest first; nothing is ever removed")
     marks: list[str]
+    notices: list[Told] = Field(description="whom we tried to tell of it, oldest first")
+
+    @field_validator("acknowledgements", mode="before")
+    @classmethod
+    def _acknowledgements(cls, rows: Any) -> Any:
+        return _named(rows, ("action", "by", "at_us", "note", "source"))
+
+    @field_validator("notices", mode="before")
+    @classmethod
+    def _notices(cls, rows: Any) -> Any:
+        names = ("at_us", "target", "kind", "is_possible_repeat", "answered_us", "outcome", "detail")
+        return _named(rows, names)
+
+
+class AlarmPage(_Model):
+    """One page of the journal, newest first."""
+
+    alarms: list[Alarm]
+    next: str | None = Field(description="``after`` of the next page; null on the last one")
+
+
+class Standing(_Model):
+    """How many alarms of a severity stand."""
+
+    severity: str
+    count: int
+
+
+class AlarmCounts(_Model):
+    """How many alarms stand, however many a list shows."""
+
+    standing: list[Standing]
+    unacknowledged: int
+    to_review: int
+
+    @field_validator("standing", mode="before")
+    @classmethod
+    def _standing(cls, rows: Any) -> Any:
+        return _named(rows, ("severity", "count"))
+
+
+class Statement(_Model):
+    """What a gateway stated last of its alarms, beside what is held here."""
+
+    gateway: str
+    stated_us: int
+    stated: int
+    is_surely_whole: bool
+    standing: int
+    unstated: list[str]
+    stated_over: list[str]
 
 
 class Range(_Model):
@@ -169,6 +294,10 @@ class Chain(_Model):
     missing: list[Range]
     lost: list[Lost]
     refused: list[Refused]
+    waiting: int = Field(description="here, and waiting for the catalogue that explains them")
+    forks: list[int] = Field(description="seqs of which two different batches are here: a key was copied")
+    breaks: list[int] = Field(description="seqs that do not continue the batch before them")
+    rolled_back: int = Field(description="batches of the run before that are here and that this run did not know of")
     last_receipt_us: int | None
     last_receipt_serial: int | None
     first_sample_us: int | None
@@ -216,6 +345,13 @@ class Ticks(_Model):
     ticks: int
 
 
+class InhibitedTicks(_Model):
+    """Readings that keep their outcome and carry the mark of an inhibit."""
+
+    outcome: str
+    ticks: int
+
+
 class Completeness(_Model):
     """What became of the readings that were expected of one point in one hour or day."""
 
@@ -225,6 +361,14 @@ class Completeness(_Model):
     boot: str = Field(description="hex id of a boot whose clock is not known; empty else")
     expected: int = Field(description="ticks of the grid: the sum of the counts")
     counts: list[Ticks]
+    inhibited: list[InhibitedTicks] = Field(
+        description="which of the counted readings were taken while a person worked on the point"
+    )
+
+    @field_validator("inhibited", mode="before")
+    @classmethod
+    def _inhibited(cls, rows: Any) -> Any:
+        return _named(rows, ("outcome", "ticks"))
 
     @field_validator("counts", mode="before")
     @classmethod

@@ -5,7 +5,7 @@ The collector's core implements these; tests hand in their own.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,6 +40,14 @@ class Actions(Protocol):
         Returns:
             The alarm as it is now, or None where no such alarm is known.
         """
+        ...
+
+    def unacknowledge(self, alarm_id: str, by: str, note: str, source: str) -> AlarmView | None:
+        """Adds the record that ``by`` takes the acknowledgement back; as :meth:`acknowledge`."""
+        ...
+
+    def note_shown(self, alarm_ids: Sequence[str]) -> None:
+        """Notes that alarms stand on a page that somebody has open; the first time counts.  Does not wait."""
         ...
 
 

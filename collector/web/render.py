@@ -16,12 +16,23 @@ from typing import Any, cast
 import jinja2
 from markupsafe import Markup
 
-from collector.views import AlarmView, ChainView, GatewayView, PointView, Trend
-from collector.web import arrange, words
+from collector.completeness_line import day_line
+from collector.views import (
+    AlarmCounts,
+    AlarmView,
+    ChainView,
+    CompletenessView,
+    GatewayView,
+    PointView,
+    StatementView,
+    Trend,
+)
+from collector.web import arrange, plot, words
 from collector.web.language import HTML_LANG, LANGUAGES, Language, pick, say, translations
 from collector.web.ports import Info
 from contracts.quality import CODES
 from contracts.quantities import QUANTITIES
+from contracts.units import UNITS
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 
@@ -64,6 +75,7 @@ class Renderer:
         env.filters["num"] = words.number_words
         env.filters["attr"] = _number
         env.filters["delay"] = lambda ms: words.delay_words(language, ms)
+        env.filters["date"] = lambda us: words.date_words(us, zone)
         env.filters["clock"] = lambda us: words.time_words(us, zone)
         env.globals.update(
             language=language,
@@ -71,6 +83,7 @@ class Renderer:
             languages=LANGUAGES,
             pick=lambda en, zh: pick(language, en, zh),
             word=lambda table, key: words.word(language, getattr(words, table), key),
+            mark_word=lambda text: words.mark_words(language, text),
             shape=lambda severity: words.SEVERITY_SHAPE.get(severity, "○"),
             quantity=self._quantity,
             age=self._age,
@@ -82,7 +95,6 @@ class Renderer:
             ),
             alarm_order=arrange.alarm_order,
             spans=words.SPANS,
-            alarms_shown=arrange.ALARMS_SHOWN,
             info=info,
             has_chart=has_chart,
             page_words=Markup(_for_script(page_words(language))),
@@ -151,7 +163,9 @@ class Renderer:
         gateways: Sequence[GatewayView],
         points: Sequence[PointView],
         alarms: Sequence[AlarmView],
+        counts: AlarmCounts,
         chains: Sequence[ChainView],
+        statements: Sequence[StatementView],
         trouble: arrange.Trouble,
         quarantine: arrange.Quarantine,
         chosen: arrange.Chosen | None,
@@ -163,13 +177,13 @@ class Renderer:
         if chosen is not None:
             shown = next((p for p in points if (p.gateway, p.key) == (chosen.gateway, chosen.key)), None)
         span_s = words.SPANS[0][0] if chosen is None else chosen.span_s
-        summary = arrange.summarise(gateways, alarms)
+        summary = arrange.summarise(gateways, counts, len(alarms))
         return self._env.get_template("page.html").render(
             rows=self._rows,
             gateways=gateways,
             groups=arrange.group_points(gateways, points),
             alarms=sorted(alarms, key=arrange.alarm_order),
-            proofs=arrange.group_chains([gateway.id for gateway in gateways], chains),
+            proofs=arrange.group_chains([gateway.id for gateway in gateways], chains, statements),
             summary=summary,
             trouble=trouble,
             quarantine=quarantine,
@@ -182,6 +196,58 @@ class Renderer:
             offset=words.offset_words(now_us, self._zone),
             offset_min=words.offset_minutes(now_us, self._zone),
         )
+
+    def journal(
+        self,
+        *,
+        gateways: Sequence[GatewayView],
+        alarms: Sequence[AlarmView],
+        asked: object,
+        wrong: str,
+        address: Callable[..., str],
+        csv: str,
+        next: str | None,
+        now_us: int,
+    ) -> str:
+        """Returns the page of the journal; ``address`` makes that of another one."""
+        return self._env.get_template("journal.html").render(
+            rows=self._rows,
+            gateways=gateways,
+            alarms=alarms,
+            asked=asked,
+            wrong=wrong,
+            address=address,
+            csv=csv,
+            next=None if next is None else address(after=next),
+            first=address(after=None),
+            is_later="after=" in address(),
+            severities=tuple(words.SEVERITY),
+            states=tuple(words.MEASUREMENT),
+            now_us=now_us,
+            offset=words.offset_words(now_us, self._zone),
+        )
+
+    def waveforms(self, found: Sequence[object], now_us: int) -> str:
+        """Returns the page of waveforms (``web.waveform_page.Shown``)."""
+        return self._env.get_template("waveforms.html").render(
+            waveforms=found,
+            width=plot.WIDTH,
+            height=plot.HEIGHT,
+            unit=lambda unit: pick(self.language, UNITS[unit].en, UNITS[unit].zh) if unit in UNITS else unit,
+            now_us=now_us,
+            offset=words.offset_words(now_us, self._zone),
+        )
+
+    def notify(self, rules: Sequence[object], recent: Sequence[object], tested: str, now_us: int) -> str:
+        """Returns the page of notification (``views.NotifyRuleView``, ``views.NoticeView``)."""
+        return self._env.get_template("notify.html").render(
+            rules=rules, recent=recent, tested=tested, now_us=now_us, offset=words.offset_words(now_us, self._zone)
+        )
+
+    def day_line(self, gateway: str, views: Sequence[CompletenessView], start_us: int) -> str:
+        """Returns the completeness of a gateway since the beginning of its day, as an element of its card."""
+        line = day_line(views, self.language)
+        return str(self._rows.day_line(gateway, line, start_us)).strip()
 
 
 def page_words(language: Language) -> dict[str, Any]:
@@ -199,6 +265,7 @@ def page_words(language: Language) -> dict[str, Any]:
         "highest": say(language, "highest"),
         "limit": say(language, "limit"),
         "failed": say(language, "It was not recorded. Try again."),
+        "no_day": say(language, "It could not be read."),
         "no_trend": say(language, "The trend could not be read."),
         "codes": {str(code.code): pick(language, code.en, code.zh) for code in CODES.values()},
     }

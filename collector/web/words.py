@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, tzinfo
 
 from collector.web.language import Language, mark, say
+from contracts.quality import BY_REASON, CODES
 
 SEVERITY = {
     "red": mark("Red"),
@@ -46,15 +47,61 @@ ALARM_STATE = {
     "latched": mark("latched, waits for reset"),
     "cleared": mark("cleared"),
 }
+MEASUREMENT = {
+    "active": mark("active"),
+    "source_silent": mark("active, source silent"),
+    "cleared": mark("cleared"),
+    "standing": mark("standing"),
+}
+DECISION = {
+    "page": mark("pages"),
+    "review": mark("for review"),
+    "nothing": mark("pages nobody"),
+}
+REASON = {
+    "new": mark("came at once"),
+    "late": mark("came late and still stands, or its source went silent"),
+    "over": mark("was over before word of it came"),
+    "unstated": mark("the gateway no longer names it"),
+    "trial": mark("limits on trial"),
+    "before": mark("older than the record of decisions"),
+}
+SAID = {"acknowledge": mark("acknowledged"), "unacknowledge": mark("acknowledgement taken back")}
+NOTICE = {
+    "first": mark("told"),
+    "graver": mark("told again, graver now"),
+    "repeat": mark("told again, not acknowledged"),
+    "test": mark("test"),
+    "given_up": mark("not told"),
+}
+ANSWER = {
+    "sent": mark("taken by the other side"),
+    "failed": mark("failed"),
+    "given_up": mark("given up"),
+    "none": mark("no answer known"),
+}
 CAUSE = {
     "limit": mark("limit passed"),
     "over_range": mark("over range"),
     "under_range": mark("under range"),
     "lost_while_rising": mark("lost while rising"),
+    "rate": mark("changes too fast"),
+    "flat": mark("value does not move"),
+    "fault": mark("no usable reading"),
+    "trend": mark("threshold soon reached"),
+    "confirmed": mark("a second point alarms too"),
     "silence": mark("source silent"),
     "returned": mark("value returned"),
     "reset": mark("reset by a person"),
     "removed": mark("rule removed"),
+    "cloned": mark("identity used twice"),
+}
+#: marks of an alarm's newest event; what follows ``=`` in one is a name
+MARK = {
+    "trial": mark("TRIAL"),
+    "inhibit_over": mark("raised when the work on the point was over"),
+    "with": mark("together with"),
+    "by": mark("reset by"),
 }
 LOSS = {
     "quota": mark("gateway's storage quota"),
@@ -63,6 +110,11 @@ LOSS = {
     "damaged": mark("gateway's store damaged"),
     "thinned": mark("thinned"),
     "power": mark("power cut"),
+}
+WAVEFORM = {
+    "before-alarm": mark("before the alarm"),
+    "during-alarm": mark("while the alarm was raised"),
+    "after-alarm": mark("after the alarm"),
 }
 LANE = {"alarm": mark("alarm chain"), "data": mark("data chain")}
 SPANS: tuple[tuple[int, str], ...] = (
@@ -85,6 +137,15 @@ AHEAD_S = -2.0
 def word(language: Language, table: dict[str, str], key: str) -> str:
     """Returns the word for a state, or the state itself where it is not in the table."""
     return say(language, table[key]) if key in table else key
+
+
+def mark_words(language: Language, text: str) -> str:
+    """Returns a mark of an event as people say it; one that is not known as it is."""
+    name, _, rest = text.partition("=")
+    if name in MARK:
+        return f"{say(language, MARK[name])} {rest}".rstrip()
+    code = BY_REASON.get(text)
+    return text if code is None else CODES[code].zh if language == "zh" else CODES[code].en
 
 
 def age_words(language: Language, seconds: float) -> str:
@@ -127,6 +188,21 @@ def time_words(us: int, zone: tzinfo | None) -> str:
     """Returns month, day and time of day in a zone; a dash for no time of any calendar."""
     at = moment(us, zone)
     return "–" if at is None else f"{at:%m-%d %H:%M:%S}"
+
+
+def date_words(us: int, zone: tzinfo | None) -> str:
+    """Returns date and time of day in a zone; a dash for no time of any calendar."""
+    at = moment(us, zone)
+    return "–" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def day_begin_us(us: int, zone: tzinfo | None) -> int:
+    """Returns when the day of a time began in a zone, UTC us."""
+    at = datetime.fromtimestamp(us / 1_000_000, UTC).astimezone(zone)
+    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    if zone is None:  # the offset at midnight may be another one, where clocks are changed
+        midnight = midnight.replace(tzinfo=None).astimezone()
+    return int(midnight.timestamp()) * 1_000_000
 
 
 def offset_words(us: int, zone: tzinfo | None) -> str:

@@ -21,6 +21,7 @@ from collector.views import GatewayView
 from collector.web.app import STATIC, create_app, wall_us
 from tests.collector.web.fake_city import GATEWAY, INFO, FakeChanges, FakeCity, make_alarm, make_gateway, make_point
 from tests.debian_tools import find_tool
+from tests.mosquitto import free_port
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -43,7 +44,7 @@ class Site:
         self.city, self.changes = FakeCity(now_us=wall_us()), FakeChanges()
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._socket.bind(("127.0.0.1", port))
+        self._socket.bind(("127.0.0.1", port or free_port()))
         self.port: int = self._socket.getsockname()[1]
         app = create_app(queries=self.city, actions=self.city, changes=self.changes, info=INFO)
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
@@ -163,6 +164,23 @@ def test_a_new_alarm_appears_and_is_acknowledged_while_rows_change(page: Page, s
     site.city.alarm_views.pop()
     site.tell(alarms=[alarm.id])
     expect(entry).to_have_count(0)
+
+
+def test_an_acknowledgement_is_taken_back_and_the_day_is_told_in_a_line(page: Page, site: Site) -> None:
+    entry = page.locator('[id="a:' + "c3" * 16 + '"]')
+    entry.get_by_text("Take back").first.click()
+    entry.get_by_label("Your name").fill("Wang")
+    entry.get_by_role("button", name="Take back").click()
+    expect(entry.get_by_role("button", name="Acknowledge")).to_be_visible()
+    assert site.city.unacknowledged == [("c3" * 16, "Wang", "", "page 127.0.0.1")]
+    card = page.locator(f'[id="g:{GATEWAY}"]')
+    card.get_by_role("link", name="completeness of today").click()
+    line = page.locator(f'[id="day:{GATEWAY}"]')
+    expect(line).to_contain_text("expected readings measured")
+    site.city.gateway_views[0] = make_gateway(backlog_batches=5)  # the card is sent again, and the line stays
+    site.tell((GATEWAY, "main-1/pressure"))
+    expect(card).to_have_attribute("data-backlog", "5")
+    expect(line).to_contain_text("expected readings measured")
 
 
 def test_a_gap_is_a_gap_in_the_chart(page: Page) -> None:

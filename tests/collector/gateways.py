@@ -29,6 +29,7 @@ from contracts.batch import (
 from contracts.catalogue import Catalogue, CatalogueBlock, CatalogueDevice, CatalogueLimit, CataloguePoint
 from contracts.columns import Columns, encode_block
 from contracts.envelope import Type, seal
+from contracts.inhibit import Inhibit
 from contracts.keys import Signer, Verifier
 from contracts.messages import Ask
 from contracts.topics import Channel, topic
@@ -103,6 +104,7 @@ class Gateway:
         health: tuple[HealthRecord, ...] = (),
         notes: tuple[Note, ...] = (),
         waveforms: tuple[Waveform, ...] = (),
+        inhibits: tuple[Inhibit, ...] = (),
         blocks: tuple[object, ...] | None = None,
         readings: int | None = None,
         origin: Origin = Origin.LIVE,
@@ -142,6 +144,7 @@ class Gateway:
             health=health,
             notes=notes,
             waveforms=waveforms,
+            inhibits=inhibits,
         )
         envelope, digest = seal(lane.type, encode_batch(batch), self.signer)
         if not keep_head:

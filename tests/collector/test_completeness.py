@@ -77,7 +77,7 @@ def deliver(bench: Bench, day: Day) -> None:
 
 
 @pytest.mark.parametrize("fault", ONE_FAULT)
-@pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.ci) for seed in range(10, 30))])
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.ci) for seed in (2, *range(10, 18)))])
 def test_a_day_of_random_faults_is_told_tick_by_tick(bench: Bench, fault: str, seed: int) -> None:
     # A late sample whose neighbour was thinned away cannot be told from one in time.
     day = live_a_day(seed, ONE_FAULT[fault], slow=0.0 if fault == "thinned" else 0.01)
@@ -87,7 +87,7 @@ def test_a_day_of_random_faults_is_told_tick_by_tick(bench: Bench, fault: str, s
             assert told(bench, key) == day.told(block)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.ci) for seed in range(1, 4))])
 def test_a_day_of_every_fault_at_once_adds_up_to_the_grid(bench: Bench, seed: int) -> None:
     day = live_a_day(seed, (95, 2, 2, 2, 1))
     deliver(bench, day)

@@ -151,6 +151,20 @@ def test_a_copied_gateway_is_alarmed(bench: Bench, queries: SqliteQueries) -> No
     assert queries.gateways()[0].health["identity"]["forks"] == 1
 
 
+def test_a_copied_gateway_is_alarmed_as_of_when_it_was_first_known(bench: Bench, queries: SqliteQueries) -> None:
+    g = bench.gateway
+    clones = [g.data(2 * S, 77, keep_head=True)]
+    bench.send(g.catalogue_message(), g.data(2 * S), at_us=10 * S)
+    clones.append(g.data(4 * S, 77, keep_head=True))
+    bench.send(g.data(4 * S), at_us=20 * S)
+    for at_us, clone in zip((30 * S, 40 * S), clones, strict=True):
+        bench.send(clone, at_us=at_us)
+        assert queries.alarms()[0].raised_us == START_US + 30 * S
+    # Their evidence went with its day: not before the epoch began, and never in 1970.
+    bench.store.run(lambda db: db.execute("DELETE FROM evidence"))
+    assert queries.alarms()[0].raised_us == START_US + 10 * S
+
+
 def test_two_epochs_of_one_parent_that_alternate_are_two_gateways(bench: Bench, queries: SqliteQueries) -> None:
     parent = Parent(epoch=b"epoch--0", alarm=Head(seq=0, digest=b""), data=Head(seq=1, digest=b"d" * 32))
     one = Gateway(epoch=b"epoch--1", parent=parent)
@@ -190,7 +204,7 @@ def test_a_trend_of_hours_is_decoded_and_draws_gaps(bench: Bench, queries: Sqlit
 
 def test_a_long_trend_reads_rollups(bench: Bench, queries: SqliteQueries) -> None:
     g = bench.gateway
-    bench.send(g.catalogue_message(), *[g.data(m * 60 * S + 30 * S, 100 + m) for m in (0, 1, 2, 9)])
+    bench.send(g.catalogue_message(), *[g.data(m * 60 * S + 30 * S, 100 + m) for m in (0, 1, 2, 9)], at_us=600 * S)
     trend = queries.trend(g.id, "well-0/ch4", START_US, START_US + 3 * 3600 * S)
     assert trend is not None
     assert trend.source == "minute"

@@ -56,3 +56,29 @@ def test_no_database_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("not a database " * 100)
     with pytest.raises(StoreError):
         open_reader(tmp_path / "text")
+
+
+def test_alarms_from_before_decisions_were_kept_page_nobody(tmp_path: Path) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    import collector.database
+
+    path = tmp_path / FILE_NAME
+    config = Config()
+    config.set_main_option("script_location", str(Path(collector.database.__file__).parent / "migrations"))
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        connection.exec_driver_sql(
+            "INSERT INTO alarm VALUES(1, x'0a', 'well-1/ch4', 'r', 'red', 'active', 0, 77, x'0a', 1, 1, 5)"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO acknowledgement(alarm_id, by, at_us, note, source) VALUES(x'0a', 'Li', 78, '', 'page')"
+        )
+    engine.dispose()
+    upgrade(path, 5)
+    db = open_reader(path)
+    assert db.execute("SELECT alarm_id, decision, reason FROM decision").fetchall() == [(b"\n", "nothing", "before")]
+    assert db.execute("SELECT by, action FROM acknowledgement").fetchall() == [("Li", "acknowledge")]

@@ -241,7 +241,7 @@ def test_an_active_that_arrives_behind_its_cleared_does_not_reopen(bench: Bench)
 def test_a_statement_tells_of_an_alarm_that_nobody_else_told_of(bench: Bench) -> None:
     g = bench.gateway
     active = g.event("active", 5 * S)
-    result = bench.send(g.ask_message(8 * S, (active,)))
+    result = bench.send(g.ask_message(8 * S, (active,)), at_us=8 * S)
     assert result.change.alarms == {active.id.hex()}
     assert bench.rows("SELECT state, raised_us FROM alarm") == [("active", START_US + 5 * S)]
     assert bench.send(g.ask_message(9 * S, (active,))).change.alarms == frozenset()

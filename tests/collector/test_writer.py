@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -83,7 +84,9 @@ def desk(bench: Bench) -> Iterator[Desk]:
 def test_alarms_overtake_data_in_the_queue(desk: Desk) -> None:
     g = desk.bench.gateway
     first = g.arrival(g.catalogue_message(), S)
-    desk.writer.put(first)  # taken by the thread, which now waits at the gate
+    desk.writer.put(first)
+    while desk.writer.counters()["ingest_queue"]:
+        time.sleep(0.001)  # taken by the thread, which now waits at the gate
     for n in range(1, 4):
         desk.writer.put(g.arrival(g.data(n * 2 * S), S))
     desk.writer.put(g.arrival(g.seal(9 * S, lane=Lane.ALARM, events=(g.event("active", 8 * S),)), S))
@@ -106,6 +109,64 @@ def test_a_refusing_disk_is_waited_for_and_nothing_is_acknowledged_before(
     assert len(desk.store.groups) == 4
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
     assert desk.writer.counters()["ingest_failed_commits"] == 3
+
+
+def test_alarms_and_jobs_do_not_wait_behind_data_that_a_full_disk_refuses(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.writer.RETRY_S", 0.001)
+    is_full = True
+
+    def commit(arrivals: Sequence[Arrival]) -> CommitResult:
+        if is_full and any(arrival.topic.endswith("/data") for arrival in arrivals):
+            raise StoreError("disk full")
+        return Store.commit(desk.store, arrivals)
+
+    monkeypatch.setattr(desk.store, "commit", commit)
+    gateway = desk.bench.gateway
+    desk.store.gate.set()
+    desk.writer.put(gateway.arrival(gateway.catalogue_message(), S))
+    desk.writer.put(gateway.arrival(gateway.data(100 * S), 100 * S))
+    assert desk.writer.run(lambda db: 7).result(5) == 7
+    event = gateway.event("active", 101 * S)
+    desk.writer.put(gateway.arrival(gateway.seal(101 * S, lane=Lane.ALARM, events=(event,)), 101 * S))
+    assert [item.lane for item in desk.receipts(1)] == [Lane.ALARM]
+    assert desk.writer.counters()["ingest_failing"] == 1, "the data are still refused"
+    is_full = False
+    assert {item.lane for item in desk.receipts(2)} == {Lane.ALARM, Lane.DATA}
+    assert desk.writer.counters()["ingest_failing"] == 0
+
+
+def test_an_acknowledgement_that_was_not_recorded_in_time_is_not_recorded_later(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.alarm_log.WAIT_S", 0.01)
+    gateway = desk.bench.gateway
+    raised = gateway.event("active", 100 * S)
+    desk.store.gate.set()
+    desk.writer.put(gateway.arrival(gateway.seal(101 * S, lane=Lane.ALARM, events=(raised,)), 101 * S))
+    desk.receipts(1)
+    queries = SqliteQueries(desk.bench.data / FILE_NAME, lambda: desk.bench.now_us)
+    try:
+        actions = AlarmActions(desk.writer.run, queries, lambda: desk.bench.now_us)
+        is_held, may_go = threading.Event(), threading.Event()
+
+        def hold(db: object) -> bool:
+            is_held.set()
+            return may_go.wait(10)
+
+        held = desk.writer.run(hold)
+        assert is_held.wait(10)
+        with pytest.raises(StoreError, match="not recorded"):
+            actions.acknowledge(raised.id.hex(), "Li")
+        may_go.set()
+        assert held.result(10)
+        monkeypatch.setattr("collector.alarm_log.WAIT_S", 10.0)
+        found = actions.acknowledge(raised.id.hex(), "Wang")
+        assert found is not None
+        assert [said[1] for said in found.acknowledgements] == ["Wang"]
+    finally:
+        queries.close()
 
 
 def test_one_impossible_message_does_not_stop_the_others(desk: Desk) -> None:
@@ -137,6 +198,69 @@ def test_acknowledging_goes_through_the_writer(desk: Desk) -> None:
     assert again.acknowledged_by == "Li Wei"
     assert actions.acknowledge("00" * 16, "x", "", "") is None
     queries.close()
+
+
+def test_what_came_while_a_commit_was_on_its_way_is_the_next_group(desk: Desk) -> None:
+    g = desk.bench.gateway
+    desk.writer.put(g.arrival(g.catalogue_message(), S))
+    for n in range(1, 101):
+        desk.writer.put(g.arrival(g.data(n * 2 * S), S))
+    desk.store.gate.set()
+    assert desk.receipts(1)[-1].contiguous >= 1
+    desk.writer.stop()
+    assert sum(desk.store.groups) == 101
+    assert len(desk.store.groups) <= 3
+    assert desk.receipts(1)[-1].contiguous == 100
+
+
+def test_a_slow_store_slows_receipts_and_drops_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("collector.writer.QUEUE_SIZE", 4)
+    monkeypatch.setattr("collector.writer.GROUP_SIZE", 2)
+    g = desk.bench.gateway
+    messages = [g.arrival(g.data(n * 2 * S), S) for n in range(1, 41)]
+    longest = 0
+
+    def offer() -> None:
+        nonlocal longest
+        for message in messages:
+            assert desk.writer.put(message)
+            longest = max(longest, int(desk.writer.counters()["ingest_queue"]))
+
+    desk.writer.put(g.arrival(g.catalogue_message(), S))
+    sender = threading.Thread(target=offer)
+    sender.start()
+    for _ in range(1000):
+        if desk.writer.counters()["ingest_queue"] >= 4:
+            break
+        sender.join(0.005)
+    assert sender.is_alive()  # it waits for room
+    assert not desk.sent  # and nothing is receipted
+    desk.store.gate.set()
+    sender.join(20)
+    desk.writer.stop()
+    assert desk.receipts(1)[-1].contiguous == 40
+    assert (longest <= 4, desk.writer.counters()["ingest_let_go"]) == (True, 0)
+
+
+def test_what_is_let_go_is_counted_never_receipted_and_taken_when_it_comes_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.writer.QUEUE_SIZE", 2)
+    monkeypatch.setattr("collector.writer.PUT_WAIT_S", 0.01)
+    g = desk.bench.gateway
+    messages = [g.arrival(g.catalogue_message(), S)] + [g.arrival(g.data(n * 2 * S), S) for n in range(1, 9)]
+    taken = [desk.writer.put(message) for message in messages]
+    assert not all(taken)
+    assert desk.writer.counters()["ingest_let_go"] == taken.count(False)
+    # An alarm has a queue of its own and finds room.
+    assert desk.writer.put(g.arrival(g.seal(30 * S, lane=Lane.ALARM, events=(g.event("active", 29 * S),)), 30 * S))
+    desk.store.gate.set()
+    desk.receipts(2)
+    monkeypatch.setattr("collector.writer.PUT_WAIT_S", 10)
+    for message in messages:
+        assert desk.writer.put(message)
+    desk.writer.stop()
+    assert [item.contiguous for item in desk.receipts(1) if item.lane is Lane.DATA][-1] == 8
 
 
 def test_after_the_stop_nothing_is_taken(desk: Desk) -> None:

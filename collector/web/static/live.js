@@ -21,6 +21,7 @@ function morph(old, fresh) {
     old.replaceWith(fresh);
     return;
   }
+  if (old.nodeType === Node.ELEMENT_NODE && old.hasAttribute("data-keep")) return; // asked for by hand; stays
   if (old.nodeType !== Node.ELEMENT_NODE) {
     if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
     return;
@@ -169,6 +170,23 @@ async function acknowledge(form) {
     button.disabled = false;
   }
 }
+
+async function showDay(link) {
+  try {
+    const answer = await fetch(link.href);
+    if (!answer.ok) throw new Error(String(answer.status));
+    link.parentElement.replaceWith(parse(await answer.text()));
+  } catch {
+    link.textContent = words.no_day;
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("a.day");
+  if (!link || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  showDay(link);
+});
 
 document.addEventListener("submit", (event) => {
   if (!event.target.matches("form.acknowledge")) return;

@@ -223,6 +223,13 @@ function append() {
   chart.setData(data());
 }
 
+/** A page that stays open on a point goes on asking its gateway for live data; opening it asked for ten minutes. */
+function goOnWatching() {
+  if (document.hidden || !new URLSearchParams(location.search).has("point")) return;
+  const { gateway } = chosen();
+  if (gateway) fetch(`/api/v1/gateways/${gateway}/watch`, { method: "POST" }).catch(() => {});
+}
+
 function everySecond() {
   if (!panel().dataset.key || document.hidden) return;
   const { gateway, key, spanS } = chosen();
@@ -267,3 +274,4 @@ if (box) new ResizeObserver(() => chart && chart.setSize({ width: box.clientWidt
 markChosen();
 load();
 setInterval(everySecond, 1000);
+setInterval(goOnWatching, 300_000);

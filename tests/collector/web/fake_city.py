@@ -12,6 +12,9 @@ from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from collector.views import (
+    AlarmCounts,
+    AlarmFilter,
+    AlarmPage,
     AlarmView,
     ChainView,
     Change,
@@ -19,6 +22,7 @@ from collector.views import (
     GatewayView,
     PointView,
     QuarantineView,
+    StatementView,
     Trend,
     WaveformChannel,
     WaveformSamples,
@@ -131,6 +135,8 @@ def make_alarm(id: str = "a1" * 16, **fields: Any) -> AlarmView:
         state="active",
         is_source_silent=False,
         is_unstated=False,
+        is_stated_over=False,
+        measurement="active",
         cause="limit",
         limit=50.0,
         value=52.5,
@@ -147,10 +153,16 @@ def make_alarm(id: str = "a1" * 16, **fields: Any) -> AlarmView:
         sealed_us=START_US - 41_985_000,
         received_us=START_US - 41_940_000,
         committed_us=START_US - 41_920_000,
+        shown_us=START_US - 41_900_000,
         latency_ms=80.0,
         is_late=False,
+        decision="page",
+        decision_reason="new",
+        decided_us=START_US - 41_940_000,
+        stood_s=0.06,
         acknowledged_by=None,
         acknowledged_us=None,
+        acknowledgements=(),
         marks=(),
     )
     return replace(base, **fields)
@@ -168,6 +180,10 @@ def make_chain(lane: str = "data", **fields: Any) -> ChainView:
         missing=(),
         lost=(),
         refused=(),
+        waiting=0,
+        forks=(),
+        breaks=(),
+        rolled_back=0,
         last_receipt_us=START_US - 1_200_000,
         last_receipt_serial=2210,
         first_sample_us=START_US - 2_400_000_000,
@@ -289,6 +305,9 @@ class FakeCity:
             "point": "underpass-1/ponding",
             "is_late": True,
             "latency_ms": 95_000.0,
+            "decision_reason": "late",
+            "measurement": "source_silent",
+            "stood_s": 95.0,
         }
         self.alarm_views = [
             make_alarm(),
@@ -330,6 +349,38 @@ class FakeCity:
                 raised_us=now_us - 30_000_000,
             ),
         ]
+        over: dict[str, Any] = {"state": "cleared", "measurement": "cleared", "severity": "orange", "value": 26.0}
+        self.review_views = [
+            make_alarm(
+                "e7" * 16,
+                en="Gas well 2 methane",
+                zh="2号燃气井甲烷",
+                point="well-2/ch4",
+                rule_en="first limit",
+                rule_zh="一级限值",
+                shown="26",
+                limit=20.0,
+                is_late=True,
+                decision="review",
+                decision_reason="over",
+                stood_s=1800.0,
+                raised_us=now_us - 1_900_000_000,
+                cleared_us=now_us - 1_700_000_000,
+                **over,
+            )
+        ]
+        self.statement_views = [
+            StatementView(
+                gateway=GATEWAY,
+                stated_us=now_us - 20_000_000,
+                stated=3,
+                is_surely_whole=True,
+                standing=3,
+                unstated=(),
+                stated_over=(),
+            )
+        ]
+        self.shown: list[str] = []
         self.chain_views = [
             make_chain("data"),
             make_chain("alarm", verified_to=17, newest=17, readings=0, last_sample_us=None),
@@ -337,6 +388,9 @@ class FakeCity:
                 "data",
                 epoch="0011aabbccddeeff",
                 lost=((101, 120, "disk_full", 4000),),
+                rolled_back=6,
+                forks=(90,),
+                waiting=2,
                 refused=((55, "payload"),),
                 last_receipt_us=now_us - 9_000_000_000,
                 last_sample_us=now_us - 9_000_000_000,
@@ -391,6 +445,7 @@ class FakeCity:
         #: further counters, for what goes wrong in the collector itself
         self.troubles: dict[str, float] = {}
         self.acknowledged: list[tuple[str, str, str, str]] = []
+        self.unacknowledged: list[tuple[str, str, str, str]] = []
 
     def gateways(self) -> list[GatewayView]:
         return list(self.gateway_views)
@@ -403,6 +458,37 @@ class FakeCity:
 
     def alarms(self, *, standing_only: bool = True, limit: int = 200) -> list[AlarmView]:
         return self.alarm_views[:limit]
+
+    def alarms_by_id(self, ids: Sequence[str]) -> list[AlarmView]:
+        return [alarm for id in ids if (alarm := self.alarm(id)) is not None]
+
+    def reviews(self, limit: int = 200) -> list[AlarmView]:
+        return self.review_views[:limit]
+
+    def alarm_counts(self) -> AlarmCounts:
+        standing = [alarm for alarm in self.alarm_views if alarm.state != "cleared"]
+        counts: dict[str, int] = {}
+        for alarm in standing:
+            counts[alarm.severity] = counts.get(alarm.severity, 0) + 1
+        unseen = sum(alarm.acknowledged_us is None for alarm in standing)
+        return AlarmCounts(standing=list(counts.items()), unacknowledged=unseen, to_review=len(self.review_views))
+
+    def journal(self, filter: AlarmFilter, *, limit: int = 100, after: str | None = None) -> AlarmPage:
+        if filter.state == "nonsense":
+            raise ValueError("state: 'nonsense' is none of active, cleared, source_silent, standing")
+        found = [
+            alarm
+            for alarm in sorted([*self.alarm_views, *self.review_views], key=lambda item: -item.raised_us)
+            if filter.severity in (None, alarm.severity)
+            and filter.gateway in (None, alarm.gateway)
+            and filter.state in (None, alarm.measurement)
+        ]
+        start = int(after or 0)
+        is_more = len(found) > start + limit
+        return AlarmPage(alarms=found[start : start + limit], next=str(start + limit) if is_more else None)
+
+    def statements(self, gateway: str | None = None) -> list[StatementView]:
+        return [view for view in self.statement_views if gateway in (None, view.gateway)]
 
     def alarm(self, id: str) -> AlarmView | None:
         return next((alarm for alarm in self.alarm_views if alarm.id == id), None)
@@ -472,6 +558,18 @@ class FakeCity:
                 self.alarm_views[number] = seen
                 return seen
         return None
+
+    def unacknowledge(self, alarm_id: str, by: str, note: str, source: str) -> AlarmView | None:
+        for number, alarm in enumerate(self.alarm_views):
+            if alarm.id == alarm_id:
+                self.unacknowledged.append((alarm_id, by, note, source))
+                taken_back = replace(alarm, acknowledged_by=None, acknowledged_us=None)
+                self.alarm_views[number] = taken_back
+                return taken_back
+        return None
+
+    def note_shown(self, alarm_ids: Sequence[str]) -> None:
+        self.shown.extend(alarm_ids)
 
     def set_value(self, key: str, value: float | None, *, gateway: str = GATEWAY, **fields: Any) -> None:
         """Gives a point a new sample, taken now."""

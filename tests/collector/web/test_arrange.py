@@ -27,10 +27,10 @@ def test_alarms_come_unseen_first_then_active_then_grave_then_new() -> None:
 
 def test_summary_counts_what_stands_and_what_was_not_seen() -> None:
     city = FakeCity()
-    over = make_alarm("d4", severity="orange", state="cleared")
-    summary = arrange.summarise(city.gateway_views, [*city.alarm_views, over])
+    summary = arrange.summarise(city.gateway_views, city.alarm_counts(), 4)
     assert summary.alarms == (("red", 1), ("yellow", 1), ("info", 1))
-    assert summary.unacknowledged == 3
+    assert (summary.unacknowledged, summary.to_review, summary.hidden) == (2, 1, 0)
+    assert arrange.summarise(city.gateway_views, city.alarm_counts(), 1).hidden == 3
     assert (summary.gateways, summary.gateways_live, summary.gateways_degraded) == (2, 1, 0)
     assert (summary.points, summary.points_unknown, summary.backlog_batches) == (7, 2, 37)
 

@@ -107,6 +107,7 @@ def test_an_alarm_is_sent_without_waiting_for_the_overview_and_taken_away_when_i
     message = json.loads(_changes(page, with_overview=False))
     assert "a:" + "d4" * 16 not in message["standing"]
     city.alarm_views.clear()
+    city.review_views.clear()
     assert "no-alarms" in _ids(_changes(page, with_overview=False))
 
 

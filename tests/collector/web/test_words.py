@@ -9,7 +9,7 @@ import pytest
 from collector.web import words
 from contracts.batch import LOSS_CAUSES, ClockState
 from contracts.catalogue import SEVERITIES
-from contracts.quality import Quality
+from contracts.quality import BY_REASON, CODES, Quality
 from tests.collector.web.fake_city import START_US
 
 CHINA = timezone(timedelta(hours=8))
@@ -65,3 +65,17 @@ def test_a_word_of_a_newer_gateway_is_shown_as_it_is() -> None:
 def test_a_time_of_no_calendar_is_a_dash(us: int) -> None:
     assert words.moment(us, UTC) is None
     assert words.time_words(us, UTC) == "–"
+
+
+@pytest.mark.parametrize(
+    ("text", "en", "zh"),
+    [
+        ("trial", "TRIAL", "试运行"),
+        ("by=Li", "reset by Li", "复位人 Li"),
+        ("with=well-1/ch4", "together with well-1/ch4", "同时关联 well-1/ch4"),
+        ("over_range", CODES[BY_REASON["over_range"]].en, CODES[BY_REASON["over_range"]].zh),
+        ("of a newer gateway", "of a newer gateway", "of a newer gateway"),
+    ],
+)
+def test_the_marks_of_an_event_are_said_in_words(text: str, en: str, zh: str) -> None:
+    assert (words.mark_words("en", text), words.mark_words("zh", text)) == (en, zh)
