@@ -8,10 +8,10 @@ STAMP := $(VENV)/.made-from-lock
 ROOMS := contracts rules drivers edge_agent collector simulators
 
 # Modules whose output is committed; each takes --check and fails when the file is behind its source.
-GENERATED_CHECKS := rules.diagram edge_agent.config
+GENERATED_CHECKS := rules.diagram collector.diagram edge_agent.config
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-ci check format bench soak assets lock clean
+.PHONY: help demo test test-ci check format bench soak torture assets lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +26,9 @@ test: $(STAMP) ## the tests, fast ones first
 	$(BIN)/python -m pytest -m "not ci and not slow"
 	$(BIN)/python -m pytest -m "slow and not ci" || [ $$? -eq 5 ]
 
+# A test that stands still ends the run, with the places where its threads stand.
 test-ci: $(STAMP) assets ## the longer groups that CI adds
-	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -m ci
+	HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -m ci -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true
 
 check: $(STAMP) ## format, lint, types, import directions, generated files
 	$(BIN)/ruff format --check .
@@ -46,6 +47,10 @@ bench: $(STAMP) ## figures beside a floor or a peer, on this machine
 
 soak: $(STAMP) ## hours of ordinary life with things that go wrong (HOURS=1): memory slope, growth, lateness
 	$(BIN)/python -m benchmarks.soak --hours $(or $(HOURS),1)
+
+# Counts that come from tests/reliability/scale.py are the long ones: a million power cuts, a thousand kills.
+torture: $(STAMP) ## the reliability tests in their long form (hours; some need root)
+	QIANSHAO_TORTURE=$${QIANSHAO_TORTURE:-1} HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest tests/reliability
 
 # Where there is no npm, it comes from a wheel (requirements-assets.lock).
 assets: $(STAMP) ## fetch the page's JavaScript once (versions and sums in assets.toml)

@@ -13,13 +13,23 @@ import pytest
 
 #: Command -> the Debian package that brings it.
 PACKAGES = {
+    "chattr": "e2fsprogs",
     "chromium": "chromium",
     "mbpoll": "mbpoll",
+    "e2fsck": "e2fsprogs",
+    "fsfreeze": "util-linux",
+    "mkfs.ext4": "e2fsprogs",
+    "ip": "iproute2",
     "mosquitto": "mosquitto",
+    "nft": "nftables",
+    "openssl": "openssl",
+    "strace": "strace",
     "systemd-analyze": "systemd",
+    "tc": "iproute2",
+    "xfs_io": "xfsprogs",
 }
 #: Debian puts daemons where an ordinary user's PATH does not look.
-_SYSTEM_PATHS = ("/usr/sbin", "/usr/local/sbin")
+_SYSTEM_PATHS = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 
 
 def find_tool(name: str) -> str:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import subprocess
 import time
 from pathlib import Path
 
+#: Below the ports that Linux gives to connections (``ip_local_port_range``, from 32768): between two starts of a server
+#: on a port of that range a connection of anybody can take it, and a client that tries it may reach itself.
+_PORTS = range(20_000, 32_000)
+_given: set[int] = set()
+
 
 def free_port() -> int:
-    """Returns a TCP port that nobody uses at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """Returns a TCP port that nobody uses at this moment, and that no other connection will be given."""
+    while True:
+        port = random.SystemRandom().choice(_PORTS)
+        if port in _given:
+            continue
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        _given.add(port)
         return port
 
 

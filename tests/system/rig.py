@@ -15,6 +15,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ host = "127.0.0.1"
 port = {link}
 collector_key = "collector/collector.pub"
 seal_interval_s = 1
+reconnect_most_s = 5
+[[confirmation]]
+by = "test"
+at = "2026-11-22"
+document = "letter.txt"
+points = ["*"]
 [[port]]
 id = "well-1-tcp"
 kind = "tcp"
@@ -101,7 +108,8 @@ class Process:
             os.killpg(self._process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        if self._process is not None:
+        # One that has ended meanwhile has nothing to go on with.
+        if self.is_running and self._process is not None:
             os.killpg(self._process.pid, signal.SIGCONT)
 
     def _end(self, how: signal.Signals) -> int:
@@ -126,6 +134,8 @@ class Rig:
         self.sensor_port, self.link_port, self.broker_port, self.http_port = (free_port() for _ in range(4))
         self.site = folder / "site.toml"
         self.site.write_text(_SITE.format(link=self.link_port, sensor=self.sensor_port))
+        # Limits that nobody has confirmed are on trial: their alarms would call nobody.
+        (folder / "letter.txt").write_text("The limits of this test are right.\n")
         self.data = folder / "collector"
         self.control = folder / "sim.sock"
         self.simulator = Process(
@@ -171,10 +181,11 @@ class Rig:
         until(lambda: self.page_value() is not None, "the first value on the page")
 
     def stop(self) -> None:
-        """Ends everything, gently first."""
-        for process in (self.agent, self.collector, self.simulator):
-            process.resume()
-            process.stop()
+        """Ends everything, gently first; what does not end keeps nothing else from being ended."""
+        with ExitStack() as ends:
+            for process in (self.simulator, self.collector, self.agent):
+                ends.callback(process.stop)
+                ends.callback(process.resume)
 
     def command(self, *command: str, status: int = 0) -> str:
         """Runs one command to its end and returns what it printed."""

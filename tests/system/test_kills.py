@@ -49,7 +49,7 @@ def evidence(rig: Rig) -> dict[tuple[bytes, int, int], list[bytes]]:
 
 
 @pytest.mark.ci
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_random_kills_lose_nothing_that_was_sealed(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
     rig = Rig(tmp_path)
