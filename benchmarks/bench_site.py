@@ -23,6 +23,8 @@ class Load:
     seal_interval_s: float = 2.0
     #: of each device; there is a profile ``plain-N`` for it
     registers: int = REGISTERS
+    #: of the spool
+    quota_mb: int = 256
 
     @property
     def readings_per_s(self) -> float:
@@ -47,12 +49,14 @@ def site_text(load: Load, *, state_dir: Path, bank_port: int, broker_port: int, 
     parts = [
         f'profile_dirs = ["{PROFILES}"]\nrule_dirs = ["{_RULES}"]\n',
         f'[gateway]\nname = {{ en = "Benchmark", zh = "基准测试" }}\nstate_dir = "{state_dir}"\n',
-        "[spool]\nquota_mb = 256\nreserve_mb = 16\nretention_days = 1\n",
+        f"[spool]\nquota_mb = {load.quota_mb}\nreserve_mb = 16\nretention_days = 1\n",
     ]
     if broker_port:
         parts.append(
             f'[uplink]\nhost = "127.0.0.1"\nport = {broker_port}\n'
             f'collector_key = "{collector_key}"\nseal_interval_s = {float(load.seal_interval_s)}\n'
+            # One gateway alone needs no patience for the sake of a fleet; the usual bound is 60 s.
+            "reconnect_most_s = 5.0\n"
         )
     for number in range(load.devices):
         parts.append(_device(number, load, bank_port))

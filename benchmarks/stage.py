@@ -230,13 +230,13 @@ class Stage:
         )
         return site
 
-    def agent(self, site: Path, *, notify: Path | None = None) -> Child:
-        """Starts an agent under its own interpreter."""
+    def agent(self, site: Path, *, notify: Path | None = None, log_folder: Path | None = None) -> Child:
+        """Starts an agent under its own interpreter; its log lies in ``log_folder``, or with all the others."""
         environment = self.python.environment(REPOSITORY)
         if notify is not None:
             environment["NOTIFY_SOCKET"] = str(notify)
         command = [str(self.python.executable), "-m", "edge_agent.cli", "run", str(site)]
-        return Child("agent", command, folder=self.folder, cpu=MEASURED_CPU, environment=environment)
+        return Child("agent", command, folder=log_folder or self.folder, cpu=MEASURED_CPU, environment=environment)
 
     def bare_client(self, load: Load, *, disk: Path | None = None) -> Child:
         """Starts a bare client under the same interpreter as the agent."""
