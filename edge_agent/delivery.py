@@ -78,6 +78,8 @@ class Delivery:
         self._backlog_keys: set[BatchKey] = set()
         #: lanes whose delivered ranges changed since they were last made durable
         self._changed: set[Key] = set()
+        #: what the newest receipt of a lane would cover if its digest could be checked: not settled, and sent last
+        self._doubted: dict[Key, Ranges] = {}
         #: since when (UTC us) and which collector epoch the newest receipt came from
         self.collector: tuple[int, bytes] = (0, b"")
         self._serials: dict[Key, int] = {}
@@ -121,6 +123,7 @@ class Delivery:
             self._open.discard((no, lane))
             self._changed.discard((no, lane))
             self._serials.pop((no, lane), None)
+            self._doubted.pop((no, lane), None)
         for key in [key for key in self._in_flight if key[0] == no]:
             self._land(key)
 
@@ -261,7 +264,8 @@ class Delivery:
         """Believes a receipt whose claims were found true.
 
         Args:
-            unproven: seqs whose digest nobody here knows any more; what they would cover is left out.
+            unproven: seqs whose digest nobody here knows any more; what they would cover is left out, and sent
+                last: the collector probably has it, and what it lacks brings it to a batch that can be checked.
             now_us: monotonic; None: the window is left as it is.
 
         Returns:
@@ -287,6 +291,9 @@ class Delivery:
                     self.refused.append(entry)
                     self.refused_count += 1
         self._deliver(key, proven)
+        doubted = [(1, receipt.contiguous)] if receipt.contiguous in unproven else []
+        doubted += [(item.first, item.last) for item in receipt.also if item.last in unproven]
+        self._doubted[key] = Ranges(doubted)
         self.last_receipt = receipt
         self._patience = 1
         self._land_delivered(key, now_us)
@@ -382,6 +389,7 @@ class Delivery:
         self._in_flight.clear()
         self._backlog_keys.clear()
         self._overtaken_once.clear()
+        self._doubted.clear()
         self._in_flight_bytes = self._backlog_bytes = 0
         self._patience = 1
         self._window.restart()
@@ -417,17 +425,30 @@ class Delivery:
         return min(int(size * share) - self._backlog_bytes, size - self._in_flight_bytes)
 
     def to_send(self, lane: Lane) -> list[tuple[int, list[tuple[int, int]]]]:
-        """Returns per epoch, oldest first, the seq ranges of a lane that wait and are not in flight."""
+        """Returns per epoch, oldest first, the seq ranges of a lane that wait and are not in flight.
+
+        What a receipt names without proof comes only when nothing else waits: in front it would fill the window
+        for ever, because no receipt covers it before what is behind it has arrived.
+        """
         flying: dict[int, list[int]] = {}
         for epoch_no, its_lane, seq in self._in_flight:
             if its_lane is lane:
                 flying.setdefault(epoch_no, []).append(seq)
-        found = []
         rows = sorted((self._rows[key[0]] for key in self._open if key[1] is lane), key=lambda row: row.age_key)
+        return self._waiting_of(rows, lane, flying, with_doubted=False) or self._waiting_of(
+            rows, lane, flying, with_doubted=True
+        )
+
+    def _waiting_of(
+        self, rows: list[EpochRow], lane: Lane, flying: dict[int, list[int]], *, with_doubted: bool
+    ) -> list[tuple[int, list[tuple[int, int]]]]:
+        found = []
         for row in rows:
             settled = self._lanes[row.no, lane].settled
-            if row.no in flying:
-                settled = Ranges([*settled, *((seq, seq) for seq in flying[row.no])])
+            doubted = self._doubted.get((row.no, lane), ())
+            if row.no in flying or (doubted and not with_doubted):
+                extra = () if with_doubted else doubted
+                settled = Ranges([*settled, *extra, *((seq, seq) for seq in flying.get(row.no, ()))])
             ranges = list(settled.missing(self._lanes[row.no, lane].head.seq))
             if ranges:
                 found.append((row.no, ranges))

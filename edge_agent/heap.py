@@ -1,4 +1,4 @@
-"""One heap for all threads of the agent, where the C library is glibc.
+"""The agent's heap, where the C library is glibc: one for all threads, and given back after large work.
 
 By default glibc gives each thread a heap of its own (mallopt(3), ``M_ARENA_MAX``), which suits programs
 whose threads compete; ours are few and mostly wait, and half a megabyte of a small gateway is better
@@ -18,5 +18,17 @@ def use_one_heap() -> bool:
     library = ctypes.CDLL(None)
     try:
         return bool(library.mallopt(_ARENA_MAX, 1))
+    except AttributeError:
+        return False
+
+
+def give_back() -> bool:
+    """Returns free pages of the heap to the system (malloc_trim(3)); returns whether any were.
+
+    After a reload: the plan before, and what was made to compare the two, leave holes that stay resident otherwise.
+    """
+    library = ctypes.CDLL(None)
+    try:
+        return bool(library.malloc_trim(0))
     except AttributeError:
         return False

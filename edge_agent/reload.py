@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from contracts.batch import AlarmEvent
 from edge_agent.collect import Collector
 from edge_agent.errors import EdgeError
+from edge_agent.heap import give_back
 from edge_agent.judge import Judge
 from edge_agent.plan import Plan
 from edge_agent.plan_diff import Difference, difference, same_bursts, same_rows
@@ -229,6 +230,7 @@ class Reloader:
     async def _settle(self, trial: Trial) -> None:
         """Makes the compiled plan the last good one."""
         self.trial, self._former, self.is_waiting = step(trial, self._clock()), None, False
+        give_back()
         await self._keep(self._store.confirmed, self.trial)
 
     async def _keep(self, do: Callable[[Trial], None], trial: Trial) -> None:

@@ -229,3 +229,19 @@ def test_epochs_are_sent_by_age_and_not_by_number() -> None:
         delivery.sealed(no, Lane.DATA, Head(seq=1, digest=_digest(1)))
     assert [no for no, _ in delivery.to_send(Lane.DATA)] == [2, 1 << 28, 3]
     assert delivery.unreceipted() == (b"epoch--2", b"volatile", b"epoch--3")
+
+
+def test_what_a_receipt_names_without_proof_waits_behind_everything_else() -> None:
+    """In front it would fill the window for ever: no receipt covers it before what is behind it has arrived."""
+    delivery = _delivery(head=12)
+    delivery.lost(1, Lane.DATA, 6, 9)
+    assert delivery.to_send(Lane.DATA) == [(1, [(1, 5), (10, 12)])]
+    delivery.apply(_receipt(7), {7})
+    assert not delivery.is_settled((1, Lane.DATA, 1))
+    assert delivery.to_send(Lane.DATA) == [(1, [(10, 12)])]
+    for seq in (10, 11, 12):
+        delivery.launched((1, Lane.DATA, seq), 100, 0, is_backlog=True)
+    assert delivery.to_send(Lane.DATA) == [(1, [(1, 5)])]
+    delivery.apply(_receipt(12, serial=2))
+    assert delivery.to_send(Lane.DATA) == []
+    assert delivery.is_settled((1, Lane.DATA, 1))

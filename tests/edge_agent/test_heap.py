@@ -8,13 +8,15 @@ import sys
 
 CODE = """
 import threading
-from edge_agent.heap import use_one_heap
+from edge_agent.heap import give_back, use_one_heap
 print(use_one_heap())
 kept = []
 thread = threading.Thread(target=lambda: kept.extend(bytearray(100_000) for _ in range(50)))
 thread.start()
 thread.join()
 print(len(kept))
+kept.clear()
+give_back()
 """
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from contracts.batch import Lane, Note, decode_batch, encode_batch
 from contracts.envelope import decode_payload, seal, split
 from contracts.topics import Channel, parse
+from tests.reliability.model_machine import Model
 from tests.reliability.model_story import history
 from tests.reliability.model_world import GATEWAY
 
@@ -78,3 +81,32 @@ def test_a_receipt_stops_before_a_batch_that_the_next_one_does_not_link_to(tmp_p
         world.exchange()
         kept = world.collector.rows("SELECT count(*) FROM evidence WHERE lane=1 AND seq=?", batch.header.seq)
         assert kept == [(2,)], "both are kept"
+
+
+@pytest.mark.ci
+def test_history_is_receipted_although_the_batch_that_a_receipt_names_was_thinned_away() -> None:
+    """What it covers was sent again and again and filled the window; what would have proved it never went."""
+    model = Model()
+    model.begin(quota=20000, is_up=True)
+    model.produce_much(seals=26)
+    model.produce(level=50, seals=2, ticks=3)
+    model.sample(level=50, quality="garbled", seals=True, ticks=1)
+    model.wait(seconds=400.0)
+    model.wait(seconds=400.0)
+    model.produce(level=50, seals=10, ticks=2)
+    model.produce_much(seals=25)
+    model.sample(level=50, quality="silent", seals=True, ticks=3)
+    model.wait(seconds=400.0)
+    model.wait(seconds=1.0)
+    model.produce(level=250, seals=2, ticks=4)
+    model.sample(level=50, quality="over", seals=False, ticks=6)
+    model.wait(seconds=400.0)
+    model.produce_much(seals=21)
+    model.produce_much(seals=29)
+    model.wait(seconds=11.0)
+    model.produce(level=50, seals=6, ticks=4)
+    model.produce(level=50, seals=6, ticks=1)
+    model.produce(level=120, seals=6, ticks=4)
+    model.wait(seconds=400.0)
+    model.produce_much(seals=15)
+    model.teardown()
