@@ -457,6 +457,9 @@ class Keeper:
         assert volatile is not None
         batches, gone = self.memory.begin_storing(_PIECE)
         self._owed_state.update(self._state())
+        # Whose receipts the ranges are goes with the ranges, in the next seal of the old epoch: a new collector's
+        # name beside what the one before had receipted would release what the new one lacks.
+        self._owed_state.pop("collector", None)
         owed = list(self._owed_gone)
         commit = Commit(
             epoch_no=volatile.row.no,
