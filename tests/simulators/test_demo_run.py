@@ -87,7 +87,7 @@ def test_a_timed_demo_ends_with_its_summary(
         assert words in told.stdout + told.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.ci
 def test_a_demo_that_is_told_to_end_leaves_nothing_behind(
     tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]
 ) -> None:
