@@ -56,6 +56,8 @@ _LOG = logging.getLogger(__name__)
 RESTORE_WAIT_US = 2_000_000
 #: a longer name does not fit the mark of an event
 MAX_NAME = 100
+#: what the wire carries of a name or a reason (bytes); the collector refuses a batch with more
+MAX_WORDS = 256
 _HEARD = frozenset(code for code in CODES if is_heard(code))
 #: codes that prove nothing: no number, and no statement about a range
 _NOTHING = frozenset(code for code in CODES if code not in WITH_VALUE) - {OVER_RANGE, UNDER_RANGE}
@@ -277,7 +279,7 @@ class Judge:
         Args:
             point: key of the point; a second inhibit of it replaces the first.
             reason: why, in a few words.
-            by: name of the person, at most ``MAX_NAME`` characters.
+            by: name of the person; it and the reason have at most ``MAX_NAME`` characters and ``MAX_WORDS`` bytes.
             now_us: monotonic.
             until_us: monotonic.
         """
@@ -286,6 +288,8 @@ class Judge:
             return ResetResult(refused=f"there is no point {point!r}")
         if len(by) > MAX_NAME or len(reason) > MAX_NAME:
             return ResetResult(refused=f"a name or reason has at most {MAX_NAME} characters")
+        if max(len(words.encode(errors="replace")) for words in (by, reason)) > MAX_WORDS:
+            return ResetResult(refused=f"a name or reason has at most {MAX_WORDS} bytes of UTF-8")
         try:
             found.put(begin_inhibit(found.state, reason=reason, by=by, until_us=until_us))
         except RulesError as error:

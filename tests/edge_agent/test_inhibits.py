@@ -74,6 +74,7 @@ def test_what_cannot_be_is_refused_in_words() -> None:
     assert "no point" in judge.inhibit("x/y", reason="r", by="A", now_us=1, until_us=2).refused
     assert "reason" in judge.inhibit(KEY, reason=" ", by="A", now_us=1, until_us=2).refused
     assert "100 characters" in judge.inhibit(KEY, reason="r", by="A" * 101, now_us=1, until_us=2).refused
+    assert "256 bytes" in judge.inhibit(KEY, reason="检" * 86, by="A", now_us=1, until_us=2).refused
     assert "not inhibited" in judge.end_inhibit(KEY, 1).refused
 
 
