@@ -4,7 +4,7 @@
 
 reads one JSON object per line,
 
-    {"state": DIR, "oracle": FILE, "seed": N, "mutant": "", "quota": BYTES, "has_receipts": BOOL}
+    {"state": DIR, "oracle": FILE, "seed": N, "mutant": "", "quota": BYTES, "has_receipts": BOOL, "pace_s": S}
 
 forks a writer for it and prints the writer's process id; a fork takes milliseconds, a new interpreter half a
 second.  A writer begins a new epoch in the spool that lies there, seals data, alarms, loss records and what
@@ -59,8 +59,9 @@ def weaken(mutant: str) -> None:
 class Writer:
     """One life of the keeper."""
 
-    def __init__(self, state: Path, dice: random.Random, quota: int, *, has_receipts: bool) -> None:
+    def __init__(self, state: Path, dice: random.Random, quota: int, *, has_receipts: bool, pace_s: float) -> None:
         self._dice = dice
+        self._pace_s = pace_s
         self._quota = quota
         self._has_receipts = has_receipts
         self._spool = SpoolThread(state / SPOOL, quota_bytes=quota, reserve_bytes=quota // 8)
@@ -126,7 +127,7 @@ class Writer:
             while len(keeper._pending) > self._dice.choice([0, 0, 0, 3]):  # noqa: ASYNC110  it has no event for this
                 await asyncio.sleep(0)
             # Memory alone takes everything: what is sealed without the store comes at a slower pace.
-            await asyncio.sleep(0 if keeper.state is StoreState.NORMAL else 0.01)
+            await asyncio.sleep(self._pace_s if keeper.state is StoreState.NORMAL else 0.01)
 
     async def _opened(self) -> Opened:
         while True:
@@ -160,7 +161,8 @@ def write(order: dict[str, Any]) -> None:
     weaken(order["mutant"])
     watch(Oracle(Path(order["oracle"])), GATEWAY)
     dice = random.Random(order["seed"])
-    writer = Writer(Path(order["state"]), dice, order["quota"], has_receipts=order["has_receipts"])
+    state, quota = Path(order["state"]), order["quota"]
+    writer = Writer(state, dice, quota, has_receipts=order["has_receipts"], pace_s=order["pace_s"])
     asyncio.run(writer.run())
 
 

@@ -40,6 +40,8 @@ class Writers:
         self._lives = 0
         self.quota = QUOTA
         self.has_receipts = True
+        #: seconds from one seal to the next; 0: as fast as the disk
+        self.pace_s = 0.0
         self.log = folder / "writer.log"
         self._host: subprocess.Popen[str] | None = None
 
@@ -86,6 +88,7 @@ class Writers:
             "mutant": self._mutant,
             "quota": self.quota,
             "has_receipts": self.has_receipts,
+            "pace_s": self.pace_s,
         }
         if self._host is None:
             self.start()
@@ -98,7 +101,7 @@ class Writers:
             size = dice.choice([200, 5_000])
             until(lambda: oracle.exists() and oracle.stat().st_size > size, "a batch", 30.0, 0.005)
             if is_time is not None:
-                until(lambda: is_time(oracle), "what is waited for", 30.0, 0.02)
+                until(lambda: is_time(oracle), "what is waited for", 60.0, 0.02)
             time.sleep(dice.uniform(0.0, 0.2))
             before = list(read_facts(oracle))
             self.disk.cut()
