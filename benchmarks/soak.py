@@ -177,19 +177,25 @@ def _sizes(play: Play) -> dict[str, int]:
 def _grid(stage: Stage) -> tuple[int, float]:
     """Returns how many ticks no batch has, and by how much a poll came later than its interval, ms.
 
-    Every device is read each second, but the last one, whose interval a reload changes between one and two.
+    Every device is read each second, but the last one, whose interval a reload changes: it is left out.
     """
-    seen: dict[int, list[int]] = {}
+    seen: dict[int, set[int]] = {}
     for arrived in batches(stage.messages(), Lane.DATA):
         for block, at_us in ticks(arrived.batch):
-            seen.setdefault(block, []).append(at_us)
+            seen.setdefault(block, set()).add(at_us)
     missing, late_us = 0, 0
     for block, times in seen.items():
-        interval_us = 2_000_000 if block == max(seen) else 1_000_000
-        for before, after in pairwise(sorted(set(times))):
-            missing += max(0, round((after - before) / interval_us) - 1)
-            late_us = max(late_us, after - before - interval_us)
+        if block != max(seen):
+            ordered = sorted(times)
+            missing += missing_ticks(ordered, 1_000_000)
+            late_us = max(late_us, max((b - a for a, b in pairwise(ordered)), default=0) - 1_000_000)
     return missing, late_us / 1000
+
+
+def missing_ticks(ordered_us: Sequence[int], interval_us: int) -> int:
+    """Returns how many ticks nobody sampled: a sample belongs to the tick up to 3/4 of an interval before it."""
+    numbers = {(at_us - ordered_us[0] + interval_us // 4) // interval_us for at_us in ordered_us}
+    return max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0
 
 
 def _command(module: str, *arguments: str) -> str:
