@@ -42,5 +42,9 @@ def test_a_mutant_is_caught_and_the_real_code_is_not(tmp_path: Path, mutant: Mut
 
 @pytest.mark.ci
 def test_many_histories_end_with_five_zeros() -> None:
-    runs = scale.times(180, 50_000)
-    run_state_machine_as_test(Model, settings=settings(_SETTINGS, max_examples=runs, stateful_step_count=30))
+    """The same histories each time in CI; ``make torture`` looks for new ones."""
+    runs = scale.times(100, 50_000)
+    run_state_machine_as_test(
+        Model,
+        settings=settings(_SETTINGS, max_examples=runs, stateful_step_count=30, derandomize=not scale.torture()),
+    )
