@@ -222,9 +222,10 @@ class Room:
 
     async def _thin(self) -> bool:
         """Has the oldest quiet data of this boot replaced by fewer samples; False where there are none to gain by."""
-        rows = {row.no: row for row in self._delivery.epochs()}
-        ours = [row for row in rows.values() if row.boot_id == self._boot_id]
+        ours = [row for row in self._delivery.epochs() if row.boot_id == self._boot_id]
         spared = (await self._around_alarms(ours)).get(self._boot_id, ())
+        # Only now: an epoch may have begun while the store was asked.
+        rows = {row.no: row for row in self._delivery.epochs()}
         for no, waiting in self._delivery.to_send(Lane.DATA):
             row = rows[no]
             # What was recovered carries records of a file that is not here: it stays whole or goes.

@@ -22,14 +22,14 @@ from collector.keys import Registry, add_gateway, load_signer
 from collector.rebuild import rebuild
 from collector.store import Arrival, CommitResult, Store
 from collector.verify import Report, verify
-from contracts.batch import Lane, Note, Origin
+from contracts.batch import Head, Lane, Note, Origin
 from contracts.keys import Verifier
 from contracts.topics import Channel, topic
 from edge_agent.content import Content
 from edge_agent.keeper import Keeper
 from edge_agent.ranges import Ranges
 from edge_agent.spool import Spool
-from edge_agent.spool_records import batch_id
+from edge_agent.spool_records import EpochRow, batch_id
 from edge_agent.spool_thread import connect_file
 from tests.edge_agent.chains import BOOT, SIGNER, new_chain
 from tests.edge_agent.quiet_site import CATALOGUE, CATALOGUE_ENVELOPE, S, Samples, content, opened, samples_of
@@ -224,6 +224,24 @@ async def test_what_is_sent_meanwhile_is_left_alone(outage: Outage, monkeypatch:
     assert outage.keeper.counts["thinned_batches"] > 0
     lost = outage.bench.store.spool.inventory().lanes[1, Lane.DATA].lost
     assert not any(seq in lost for seq in range(1, 21)), "they are delivered"
+
+
+async def test_an_epoch_may_begin_while_the_store_is_asked(outage: Outage, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = outage.keeper.room
+    ask = room._around_alarms
+    for _ in range(3):
+        await outage.seal()
+
+    async def and_the_store_stalls(rows: Sequence[EpochRow]) -> Any:
+        found = await ask(rows)
+        delivery = outage.bench.delivery
+        if not delivery.has_epoch(99):
+            delivery.add_epoch(replace(delivery.epochs()[0], no=99, epoch=bytes(8), is_volatile=True))
+            delivery.sealed(99, Lane.DATA, Head(seq=1, digest=b"h" * 32))
+        return found
+
+    monkeypatch.setattr(room, "_around_alarms", and_the_store_stalls)
+    assert not await room.thin()
 
 
 async def test_the_records_in_a_damaged_thinned_batch_are_signed_again(outage: Outage) -> None:
