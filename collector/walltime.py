@@ -179,6 +179,15 @@ def has_moved(before: BootClock, after: BootClock) -> bool:
     return abs(before.offset_us - after.offset_us) > max(SLACK_US, unsure_us)
 
 
+def is_apart(clock: BootClock, anchors: tuple[Anchor, ...], sealed_us: int, arrived_us: int) -> bool:
+    """Returns whether a batch explains itself otherwise than its boot: a newer anchor of the boot may contradict it.
+
+    ``clock`` already knows of the batch.
+    """
+    own = own_anchor(anchors, sealed_us, arrived_us)
+    return own is not None and clock.offset_us is not None and abs(_offset(own) - clock.offset_us) > SLACK_US
+
+
 def _drift(clock: BootClock, at_us: int) -> int:
     """Returns by how much two clocks may have drifted apart between an anchor and a time (us)."""
     return 0 if clock.anchor_us is None else abs(at_us - clock.anchor_us) * _DRIFT_PPM // 1_000_000

@@ -2,8 +2,9 @@
 
 A batch is a header and sections.  The header is self-explaining about place in the chain
 and about time; sections carry columns of samples, alarm events, the statement of active
-alarms, health, loss records, notes, waveforms and inhibits.  A section whose number is unknown is kept with the
-signed bytes and skipped, so that a newer gateway can talk to an older collector.
+alarms, health, loss records, notes, waveforms, inhibits, visits, upkeep and confirmed limits.  A section whose
+number is unknown is kept with the signed bytes and skipped, so that a newer gateway can talk to
+an older collector.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from enum import IntEnum, StrEnum
 from typing import Any
 
 from contracts.catalogue import HASH_BYTES, SEVERITIES, is_point_key
+from contracts.confirmed import MAX_CONFIRMED, Confirmed
 from contracts.envelope import Type
 from contracts.errors import PayloadError
 from contracts.fields import U32, U63, Fields, pack, unpack
@@ -22,6 +24,8 @@ from contracts.inhibit import MAX_INHIBITS, Inhibit
 from contracts.keys import GATEWAY_ID
 from contracts.quality import WITH_VALUE
 from contracts.units import UNITS
+from contracts.upkeep import MAX_UPKEEP, Upkeep
+from contracts.visit import MAX_VISITS, Visit
 from contracts.waveform import MAX_WAVEFORMS, Waveform, waveforms_from_wire
 
 EPOCH_BYTES = 8
@@ -69,6 +73,9 @@ class Section(IntEnum):
     NOTES = 6
     WAVEFORMS = 7
     INHIBITS = 8
+    VISITS = 9
+    UPKEEP = 10
+    CONFIRMED = 11
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -480,6 +487,9 @@ class Batch:
     notes: tuple[Note, ...] = ()
     waveforms: tuple[Waveform, ...] = ()
     inhibits: tuple[Inhibit, ...] = ()
+    visits: tuple[Visit, ...] = ()
+    upkeep: tuple[Upkeep, ...] = ()
+    confirmed: tuple[Confirmed, ...] = ()
     #: numbers of sections that this version does not know
     unknown: tuple[int, ...] = field(default=())
 
@@ -503,6 +513,12 @@ def encode_batch(batch: Batch) -> bytes:
         sections.append([int(Section.WAVEFORMS), [item.to_wire() for item in batch.waveforms]])
     if batch.inhibits:
         sections.append([int(Section.INHIBITS), [item.to_wire() for item in batch.inhibits]])
+    if batch.visits:
+        sections.append([int(Section.VISITS), [item.to_wire() for item in batch.visits]])
+    if batch.upkeep:
+        sections.append([int(Section.UPKEEP), [item.to_wire() for item in batch.upkeep]])
+    if batch.confirmed:
+        sections.append([int(Section.CONFIRMED), [item.to_wire() for item in batch.confirmed]])
     return pack([batch.header.to_wire(), sections])
 
 
@@ -544,6 +560,9 @@ def decode_batch(body: bytes, type: Type) -> Batch:
     notes = tuple(Note.from_wire(item) for item in listed(Section.NOTES, 10_000))
     waveforms = waveforms_from_wire(listed(Section.WAVEFORMS, MAX_WAVEFORMS))
     inhibits = tuple(Inhibit.from_wire(item) for item in listed(Section.INHIBITS, MAX_INHIBITS))
+    visits = tuple(Visit.from_wire(item) for item in listed(Section.VISITS, MAX_VISITS))
+    upkeep = tuple(Upkeep.from_wire(item) for item in listed(Section.UPKEEP, MAX_UPKEEP))
+    confirmed = tuple(Confirmed.from_wire(item) for item in listed(Section.CONFIRMED, MAX_CONFIRMED))
     return Batch(
         header=header,
         blocks=blocks,
@@ -554,6 +573,9 @@ def decode_batch(body: bytes, type: Type) -> Batch:
         notes=notes,
         waveforms=waveforms,
         inhibits=inhibits,
+        visits=visits,
+        upkeep=upkeep,
+        confirmed=confirmed,
         unknown=tuple(sorted(found)),
     )
 

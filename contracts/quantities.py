@@ -84,3 +84,6 @@ _ALL = (
 
 #: every quantity there is, by key
 QUANTITIES: dict[str, Quantity] = {item.id: item for item in _ALL}
+
+#: keys of what a gas head tells
+GASES: frozenset[str] = frozenset({"gas", "ch4", "co", "co2", "h2s", "nh3", "so2", "no2", "refrigerant", "o2"})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import collector.clock_repair as clock_repair
@@ -94,7 +95,8 @@ def test_readings_of_a_clock_that_was_unset_are_put_right_when_it_is_learnt(benc
     assert bench.rows("SELECT first_sample_us FROM chain WHERE lane=1") == [(START_US + 29 * S,)]
     raw = bench.rows("SELECT sealed_us, first_us, arrived_us, envelope FROM evidence ORDER BY id")
     assert raw[: len(kept)] == kept, "what was signed, when it was sampled and when it came stay"
-    assert read_meta(bench.store._db, "clock_repair") == '{"boots": [], "again": [], "crowded": [], "gateways": []}'
+    noted = json.loads(read_meta(bench.store._db, "clock_repair") or "")
+    assert noted == {"boots": [], "again": [], "apart": [], "crowded": [], "gateways": []}
 
 
 _STEPS = [-S, S, -HOUR, HOUR, -100 * DAY, 100 * DAY, -365 * DAY, 365 * DAY]
@@ -263,6 +265,12 @@ steps = st.lists(
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=12)
 @given(story=steps)
+# A batch of a free-running clock between two of a set one, which comes back to where it was.
+@example(story=[(2, NTP, 0, 0, "data"), (2, FREE, 700_000, 0, "data"), (2, NTP, 0, 0, "health")])
+# A boot whose backlog tells better and better when it was, and that then turns out to be live.
+@example(
+    story=[(1, UNSET, 0, HOUR, "data"), (1, UNSET, 0, 0, "data"), (1, UNSET, 0, HOUR, "data"), (1, NTP, 0, 0, "ask")]
+)
 def test_whatever_clocks_say_mending_ends_where_rebuilding_ends(
     make_bench: Callable[[], Bench], story: list[tuple[Any, ...]]
 ) -> None:

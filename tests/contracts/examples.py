@@ -30,11 +30,14 @@ from contracts.batch import (
 )
 from contracts.catalogue import Catalogue, CatalogueBlock, CatalogueDevice, CatalogueLimit, CataloguePoint
 from contracts.columns import Columns, encode_block
+from contracts.confirmed import Confirmed
 from contracts.inhibit import Inhibit
 from contracts.keys import Signer
 from contracts.messages import WATCH, Ask, Command, Status, Time
 from contracts.quality import CALIBRATION_OVERDUE, GOOD, NO_REPLY, OVER_RANGE
 from contracts.receipt import Range, Receipt, Refused
+from contracts.upkeep import Upkeep
+from contracts.visit import Visit, visit_id
 from contracts.waveform import WaveChannel, Waveform, waveform_id
 
 #: never used outside the tests: everybody can read them here
@@ -273,6 +276,78 @@ INHIBITS = (
     ),
 )
 
+#: a bump test that passed; a calibration that the end of the agent interrupted, in an earlier boot
+VISITS = (
+    Visit(
+        id=visit_id(GATEWAY, BOOT, "well-1/ch4", SEALED_US - 300_000_000),
+        boot_id=BOOT,
+        point="well-1/ch4",
+        job="bump",
+        began_us=SEALED_US - 300_000_000,
+        ended_us=SEALED_US - 120_000_000,
+        by="Technician A",
+        result="passed",
+        reason="",
+        unit="%{LEL}",
+        zero=0.0,
+        applied=50.0,
+        peak=49.5,
+        t90_us=18_000_000,
+        return_us=31_000_000,
+        t90_limit_us=30_000_000,
+        return_limit_us=60_000_000,
+        serial="A0042",
+        note="现场通气 / gas on site",
+    ),
+    Visit(
+        id=visit_id(GATEWAY, bytes(range(16, 32)), "well-7/o2", 7_000_000),
+        boot_id=bytes(range(16, 32)),
+        point="well-7/o2",
+        job="calibration",
+        began_us=7_000_000,
+        ended_us=7_000_000,
+        by="Technician B",
+        result="interrupted",
+        reason="agent ended",
+        unit="%",
+        zero=None,
+        applied=None,
+        peak=None,
+        t90_us=None,
+        return_us=None,
+        t90_limit_us=None,
+        return_limit_us=None,
+        serial="",
+        note="",
+    ),
+)
+#: a point in order, and one that nobody ever tested
+UPKEEP = (
+    Upkeep(
+        point="well-1/ch4",
+        job="bump",
+        last="2026-06-01",
+        due="2026-08-30",
+        state="current",
+        street="人民路 / People's Road",
+    ),
+    Upkeep(point="well-7/o2", job="calibration", last="", due="", state="never", street=""),
+)
+
+#: one point on trial, two that one letter confirms, and one without limits
+CONFIRMED = (
+    Confirmed(state="trial", points=("well-1/ch4",)),
+    Confirmed(
+        state="confirmed",
+        by="Owner A / 业主",
+        at="2026-11-20",
+        document="limits.pdf",
+        digest=bytes(range(32)),
+        points=("main-1/pressure", "main-2/pressure"),
+    ),
+    Confirmed(state="none", points=("well-1/temperature",)),
+)
+
 #: every section of the first version in one batch; later ones have batches of their own
 FULL_BATCH = Batch(
     header=header(
@@ -301,6 +376,9 @@ BATCHES = {
     "data-loss": Batch(header=header(Lane.DATA, 8, anchors=()), losses=(LOSS,)),
     "data-waveform": Batch(header=header(Lane.DATA, 9), waveforms=(WAVEFORM,)),
     "data-inhibits": Batch(header=header(Lane.DATA, 10), inhibits=INHIBITS),
+    "data-visits": Batch(header=header(Lane.DATA, 11), visits=VISITS),
+    "data-upkeep": Batch(header=header(Lane.DATA, 12), upkeep=UPKEEP),
+    "data-confirmed": Batch(header=header(Lane.DATA, 13), confirmed=CONFIRMED),
     "alarm-first": Batch(header=header(Lane.ALARM, 1, other=Head(seq=6, digest=digest_of("DATA 6"))), events=(EVENT,)),
     "alarm-volatile": Batch(header=header(Lane.ALARM, 2, origin=Origin.VOLATILE), events=(EVENT,)),
 }

@@ -53,6 +53,10 @@ DECODERS: dict[Type, Callable[[bytes], Any]] = {
 }
 
 
+#: sections that the first vectors of a batch do not know
+_LATER_SECTIONS = ("waveforms", "inhibits", "visits", "upkeep", "confirmed")
+
+
 def named(value: Any) -> Any:
     """A record as JSON with the names of its fields; bytes as hex, fractions as ``n/d``."""
     if isinstance(value, Enum):
@@ -60,7 +64,7 @@ def named(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         found = {item.name: named(getattr(value, item.name)) for item in dataclasses.fields(value)}
         # The vectors of a batch without these sections are older than they, and stay as they are.
-        return {name: item for name, item in found.items() if name not in ("waveforms", "inhibits") or item}
+        return {name: item for name, item in found.items() if name not in _LATER_SECTIONS or item}
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, Fraction):

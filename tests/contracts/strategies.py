@@ -32,12 +32,15 @@ from contracts.batch import (
 )
 from contracts.catalogue import SEVERITIES, Catalogue, CatalogueBlock, CatalogueDevice, CatalogueLimit, CataloguePoint
 from contracts.columns import MAX_COUNT, Columns
+from contracts.confirmed import Confirmed
 from contracts.fields import U32, U63
 from contracts.inhibit import Inhibit
 from contracts.messages import Ask, Command, Status, Time
 from contracts.quality import CODES, WITH_VALUE
 from contracts.receipt import MAX_ALSO, Range, Receipt, Refused
 from contracts.units import UNITS
+from contracts.upkeep import STATES, Upkeep
+from contracts.visit import JOBS, RESULTS, Visit
 from contracts.waveform import MAX_SPAN_US, WaveChannel, Waveform
 
 u32 = st.integers(0, U32)
@@ -149,6 +152,9 @@ def batches(draw: st.DrawFn) -> Batch:
         notes=tuple(draw(st.lists(notes, max_size=2))),
         waveforms=tuple(draw(st.lists(waveforms(), max_size=2))),
         inhibits=tuple(draw(st.lists(inhibits(), max_size=2))),
+        visits=tuple(draw(st.lists(visits(), max_size=2))),
+        upkeep=tuple(draw(st.lists(upkeep, max_size=2))),
+        confirmed=tuple(draw(st.lists(confirmed(), max_size=2))),
     )
 
 
@@ -163,6 +169,62 @@ def inhibits(draw: st.DrawFn) -> Inhibit:
         reason=draw(texts()),
         by=draw(texts()),
     )
+
+
+@st.composite
+def confirmed(draw: st.DrawFn) -> Confirmed:
+    """Points on trial, without limits, or confirmed by a letter."""
+    points = tuple(draw(st.lists(point_keys, min_size=1, max_size=3)))
+    state = draw(st.sampled_from(["trial", "none", "confirmed"]))
+    if state != "confirmed":
+        return Confirmed(state=state, points=points)
+    return Confirmed(
+        state=state,
+        by=draw(texts(80).filter(bool)),
+        at=draw(st.dates().map(lambda day: day.isoformat())),
+        document=draw(texts(80).filter(bool)),
+        digest=draw(st.binary(min_size=32, max_size=32)),
+        points=points,
+    )
+
+
+@st.composite
+def visits(draw: st.DrawFn) -> Visit:
+    """Any visit, with any of its numbers missing."""
+    began_us = draw(u63)
+    return Visit(
+        id=draw(id16),
+        boot_id=draw(id16),
+        point=draw(texts(64)),
+        job=draw(st.sampled_from(sorted(JOBS))),
+        began_us=began_us,
+        ended_us=draw(st.integers(began_us, U63)),
+        by=draw(texts()),
+        result=draw(st.sampled_from(sorted(RESULTS))),
+        reason=draw(texts()),
+        unit=draw(st.sampled_from(sorted(UNITS))),
+        zero=draw(st.none() | finite),
+        applied=draw(st.none() | finite),
+        peak=draw(st.none() | finite),
+        t90_us=draw(st.none() | u63),
+        return_us=draw(st.none() | u63),
+        t90_limit_us=draw(st.none() | u63),
+        return_limit_us=draw(st.none() | u63),
+        serial=draw(texts(64)),
+        note=draw(texts(1024)),
+    )
+
+
+_days = st.just("") | st.dates().map(str)
+upkeep = st.builds(
+    Upkeep,
+    point=texts(64),
+    job=st.sampled_from(sorted(JOBS)),
+    last=_days,
+    due=_days,
+    state=st.sampled_from(sorted(STATES)),
+    street=texts(),
+)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,21 @@ from typing import Any
 
 import pytest
 
-from contracts import batch, catalogue, columns, envelope, errors, fields, inhibit, messages, receipt, waveform
+from contracts import (
+    batch,
+    catalogue,
+    columns,
+    confirmed,
+    envelope,
+    errors,
+    fields,
+    inhibit,
+    messages,
+    receipt,
+    upkeep,
+    visit,
+    waveform,
+)
 from contracts.envelope import Type
 from contracts.keys import Algorithm
 from contracts.quality import CODES
@@ -45,7 +59,7 @@ RECORDS: list[Any] = [
     batch.HealthRecord, batch.LossRecord, batch.Note, catalogue.CatalogueDevice, catalogue.CataloguePoint,
     catalogue.CatalogueLimit, catalogue.CatalogueBlock, messages.Ask, messages.Time, messages.Command, messages.Status,
     receipt.Receipt, receipt.Range, receipt.Refused, waveform.Waveform, waveform.WaveChannel,
-    inhibit.Inhibit,
+    inhibit.Inhibit, visit.Visit, upkeep.Upkeep, confirmed.Confirmed,
 ]  # fmt: skip
 
 
@@ -111,6 +125,10 @@ def test_section_numbers_are_those_of_the_code() -> None:
         ("Reasons: ", batch.REASONS),
         ("Causes: ", batch.LOSS_CAUSES),
         ("Severities", catalogue.SEVERITIES),
+        ("Jobs: ", visit.JOBS),
+        ("Results: ", visit.RESULTS),
+        ("States: `current`", upkeep.STATES),
+        ("States: `trial`", confirmed.STATES),
         ("`1`, ", set(UNITS)),
     ],
 )
