@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from rules.confirmation import TRIAL, Confirmation
 from rules.errors import PackError, RuleError, RulesError
+from rules.limit import CLEARING_CODES
 from rules.model import Direction, LimitRule, Mark, Severity, SilenceRule, in_unit, rule_from_wire
 from rules.pair import PairRule, PairState, step_pair
 from rules.point import (
@@ -34,6 +35,7 @@ from rules.state import AlarmState, Cause, LimitState, Occurrence, Phase, Sample
 from rules.watch import WatchKind, WatchRule
 
 __all__ = [
+    "CLEARING_CODES",
     "TRIAL",
     "AlarmState",
     "Cause",

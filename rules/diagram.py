@@ -1,4 +1,4 @@
-"""Draws the state table of a limit as a Mermaid diagram, so that the document cannot drift from the code.
+"""Draws the state tables of a limit and of a visit as Mermaid diagrams, so that no document can drift from the code.
 
 A tool for the developer, not part of judging: ``python -m rules.diagram`` writes
 ``docs/rules-states.md``, ``--check`` fails when that file is behind the table.
@@ -13,12 +13,14 @@ from pathlib import Path
 
 from rules.limit import TABLE, Signal
 from rules.state import ALARM_OF, Phase
+from rules.visiting import TABLE as VISIT_TABLE
+from rules.visiting import Stage, Step
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "rules-states.md"
 
 _HEAD = """# States of a limit
 
-Drawn from the table in `rules/limit.py` by `python -m rules.diagram`; do not edit.
+Drawn from the tables in `rules/limit.py` and `rules/visiting.py` by `python -m rules.diagram`; do not edit.
 
 A signal that a phase does not show changes nothing there. Bad and missing samples give no
 signal at all; an uncertain number only the signals that say "past". What is told to others is
@@ -28,11 +30,17 @@ Rates, flat lines, faults, trends and pairs (alarms.md) use this table too: ther
 on the number that is computed, and nothing is out of its range.
 
 """
+_VISIT = """
+## Stages of a visit
+
+A bump test or a calibration of one point (visits.md). The point is inhibited until the visit is done.
+
+"""
 
 
 def draw() -> str:
     """Returns the whole document."""
-    return _HEAD + _diagram() + "\n" + _meanings()
+    return _HEAD + _diagram() + "\n" + _meanings() + _VISIT + _visit_diagram()
 
 
 def _diagram() -> str:
@@ -45,6 +53,18 @@ def _diagram() -> str:
             # Mermaid ends a label at a semicolon; a break keeps long lists readable
             label = "<br/>".join(signal.value for signal in signals)
             lines.append(f"    {phase} --> {target}: {label}")
+    return "\n".join([*lines, "```", ""])
+
+
+def _visit_diagram() -> str:
+    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {Stage.ZERO}"]
+    for stage, row in VISIT_TABLE.items():
+        targets: dict[Stage, list[Step]] = {}
+        for step, target in row.items():
+            targets.setdefault(target, []).append(step)
+        for target, steps in targets.items():
+            lines.append(f"    {stage} --> {target}: {'<br/>'.join(step.value for step in steps)}")
+    lines.append(f"    {Stage.DONE} --> [*]")
     return "\n".join([*lines, "```", ""])
 
 

@@ -92,11 +92,12 @@ def is_quiet(state: PointState) -> bool:
 
 
 def quiet_band(rules: PointRules, state: PointState) -> tuple[float, float]:
-    """Returns the open interval (low, high) in which a good value changes nothing in this state.
+    """Returns the open interval (low, high) in which a value that may clear changes nothing in this state.
 
     In the unit of the rules; infinite where nothing limits it, and empty (low above high)
     while anything runs, and for a point with watches, which want to see every sample.  The
-    caller may leave out ``step_point`` for a good value inside it.
+    caller may leave out ``step_point`` for a value inside it that is good, or uncertain only because its
+    calibration is overdue (``CLEARING_CODES``).
     """
     if rules.watches or not is_quiet(state):
         return _NEVER

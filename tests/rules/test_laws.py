@@ -78,7 +78,12 @@ class Judge:
         if is_heard(sample.code):
             self.heard_us = sample.at_us
         low_end, high_end = quiet_band(self.rules, self.state)
-        if self.shortcut and sample.code == GOOD and sample.value is not None and low_end < sample.value < high_end:
+        if (
+            self.shortcut
+            and sample.code in CLEARING_CODES
+            and sample.value is not None
+            and low_end < sample.value < high_end
+        ):
             return
         self.state, made = step_point(self.rules, self.state, sample)
         self.made += made
@@ -101,12 +106,15 @@ def test_the_quiet_band_changes_nothing(rules: PointRules, samples: list[Sample]
 
 
 @given(rule_sets(), sample_rows(), VALUES)
-def test_a_good_value_inside_the_band_leaves_the_state(rules: PointRules, samples: list[Sample], value: float) -> None:
+def test_a_value_that_may_clear_inside_the_band_leaves_the_state(
+    rules: PointRules, samples: list[Sample], value: float
+) -> None:
     state = judged(rules, samples).state
     low_end, high_end = quiet_band(rules, state)
     assume(low_end < value < high_end)
     assert is_quiet(state)
-    assert step_point(rules, state, Sample(value=value, code=GOOD, at_us=10**12)) == (state, ())
+    for code in CLEARING_CODES:
+        assert step_point(rules, state, Sample(value=value, code=code, at_us=10**12)) == (state, ())
 
 
 @given(rule_sets(), sample_rows())
