@@ -6,7 +6,7 @@ was never heard live.  The boot is noted in table ``meta`` in the very transacti
 step by step:
 
     evidence of the boot, in order -> offset by what is known now -> off by more than SLACK_US?
-        -> that batch's wall time, its events, latest values, health, waveforms; and every minute of the
+        -> that batch's wall time, its events, latest values, health, waveforms, visits; and every minute of the
            gateway that it lay in or comes to lie in is rolled up anew from the evidence
 
 A step is one transaction of bounded size and leaves everything as ``rebuild`` would make it from the same
@@ -36,7 +36,7 @@ from collector.minutes import Minutes, minutes_of
 from collector.projector import RECOVERED, Projector
 from collector.retention import read_checkpoint
 from collector.skew import ClockSkew
-from collector.walltime import SLACK_US, Trust, has_moved, improve, offset_of, own_offset
+from collector.walltime import SLACK_US, BootClock, Trust, has_moved, improve, is_apart, offset_of, own_offset
 from contracts.batch import AlarmEvent, Anchor, Batch, Lane, decode_batch
 from contracts.columns import Columns
 from contracts.envelope import decode_payload, split
@@ -102,6 +102,8 @@ class ClockRepair:
         self._gateways: set[int] = set()
         #: boots that have moved again while a pass over them was under way
         self._again: set[int] = set()
+        #: boots with a batch that explains itself otherwise than its boot, until a newer anchor decides
+        self._apart: set[int] = set()
         #: (gateway, minute) with so many batches that they are rolled up when the pass is over
         self._crowded: set[tuple[int, int]] = set()
 
@@ -114,6 +116,7 @@ class ClockRepair:
             document = json.loads(kept) if kept else {"boots": [], "again": [], "crowded": [], "gateways": []}
             self._boots = {int(no): (int(a), int(b), int(c), str(d)) for no, (a, b, c, d) in document["boots"]}
             self._again = {int(no) for no in document["again"]}
+            self._apart = {int(no) for no in document.get("apart", [])}
             self._crowded = {(int(no), int(minute)) for no, minute in document["crowded"]}
             self._gateways = {int(no) for no in document["gateways"]}
         except (ValueError, TypeError, KeyError) as error:
@@ -153,15 +156,31 @@ class ClockRepair:
         is_undated = not is_live and clock.trust is Trust.ARRIVAL
         if has_moved(boot.clock, clock) and not is_undated:
             self.want(boot.no)
+        self._weigh(boot, clock, is_apart=not is_ask and is_apart(clock, anchors, at_us, arrived_us))
         if is_undated:
             self._undated[gateway_no] = arrived_us
             self._want_bracket(gateway_no)
         elif is_ask and boot.live_us is None:
             self._want_bracket(gateway_no)
+            if boot.clock.trust is Trust.ARRIVAL:
+                # What its arrivals told was not acted on while nobody could date it.
+                self.want(boot.no)
         if clock != boot.clock:
             boot = replace(boot, clock=clock)
             self._identities.keep_boot(gateway_no, boot)
         return boot
+
+    def _weigh(self, boot: Boot, clock: BootClock, *, is_apart: bool) -> None:
+        """Has a boot looked at when a newer set clock decides about batches that had explained themselves otherwise."""
+        self._read()
+        is_newer = clock.anchor_us is not None and clock.anchor_us != boot.clock.anchor_us
+        if boot.no in self._apart and is_newer and clock.trust is Trust.TRUSTED:
+            self._apart.discard(boot.no)
+            self._is_changed = True
+            self.want(boot.no)
+        if is_apart and boot.no not in self._apart:
+            self._apart.add(boot.no)
+            self._is_changed = True
 
     def want(self, boot_no: int) -> None:
         """Has a boot looked at from its beginning; :meth:`write` keeps that."""
@@ -187,6 +206,7 @@ class ClockRepair:
             document = {
                 "boots": list(self._boots.items()),
                 "again": sorted(self._again),
+                "apart": sorted(self._apart),
                 "crowded": sorted(self._crowded),
                 "gateways": sorted(self._gateways),
             }
@@ -314,7 +334,7 @@ class ClockRepair:
         self._projector.finish()
 
     def _move_parts(self, gateway_no: int, item: _Moved) -> None:
-        """Moves what stands for itself: latest values, waveforms, health, events."""
+        """Moves what stands for itself: latest values, waveforms, visits, health, events."""
         of = (gateway_no, item.boot.no, item.first_us, item.last_us)
         if item.columns:
             self._db.execute(_LATEST, (item.new_us, *of, item.old_us))
@@ -323,6 +343,13 @@ class ClockRepair:
         if item.batch.waveforms:
             self._db.execute("UPDATE waveform SET wall_us=mono_us+? WHERE evidence_id=?",
                              (item.new_us, item.evidence_id))  # fmt: skip
+        if item.batch.visits:
+            self._db.execute("UPDATE visit SET wall_us=mono_us+? WHERE evidence_id=?", (item.new_us, item.evidence_id))
+        if item.batch.upkeep:
+            self._db.execute(
+                "UPDATE upkeep SET wall_us=mono_us+? WHERE gateway_no=? AND boot_no=? AND mono_us=?",
+                (item.new_us, gateway_no, item.boot.no, item.batch.header.sealed_us),
+            )
         for record in item.batch.health:
             self._db.execute(
                 "UPDATE health SET wall_us=mono_us+? WHERE gateway_no=? AND subject=? AND boot_no=? AND mono_us=?",
