@@ -15,7 +15,8 @@ answers within its counted time-out (``device_state.counted_timeout_s``).  The w
 * ``ordinary``: the turns that ``schedule.ALARM_RUN`` leaves to overdue ordinary blocks;
 * ``probe``: long probes of silent devices (``probes.LONG_REST_S`` apart);
 * ``gap``: the pause that the block's own device wants between requests, and after each the
-  request that went out meanwhile.
+  request that went out meanwhile;
+* ``outputs``: what the annunciator writes meanwhile (``output_cost``).
 
 ``process`` is what this machine itself needs; it is assumed, not measured.  Not in the bound: a
 reply of the block's own device that is lost (``after_loss_s`` has one of them), a block that is read
@@ -33,12 +34,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edge_agent.bus.device_state import counted_timeout_s
 from edge_agent.bus.probes import LONG_REST_S
 from edge_agent.bus.request_time import LineNeed, line_share, read_bytes, wire_s, write_bytes
 from edge_agent.bus.schedule import ALARM_RUN
 from edge_agent.plan import BlockPlan, DevicePlan, Plan, PortPlan
+
+if TYPE_CHECKING:
+    from edge_agent.bus.output_cost import OutputCost
+    from edge_agent.plan_annunciator import OutputPlan
 
 #: an alarm point without a deadline of its own: its interval and this (seconds).  A gas head itself may
 #: take 30 s to show 90 % of a change (T90 in GB 15322.1), so the line never takes longer than the head.
@@ -53,7 +59,7 @@ _ROW_PROCESS_S = 0.05
 class Term:
     """One part of a bound."""
 
-    #: ``interval``, ``under way``, ``alarms``, ``ordinary``, ``probe``, ``gap``, ``own`` or ``process``
+    #: ``interval``, ``under way``, ``alarms``, ``ordinary``, ``probe``, ``gap``, ``outputs``, ``own`` or ``process``
     name: str
     seconds: float
     #: how many requests; 0 where that says nothing
@@ -105,6 +111,8 @@ class PortBudget:
     cycle_s: float
     #: in the order of block numbers
     alarms: tuple[AlarmBound, ...]
+    #: boards on it that the annunciator writes to
+    outputs: tuple[OutputCost, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +139,19 @@ class _Cost:
         return max(self.requests)
 
 
-def port_budget(port: PortPlan, devices: Sequence[DevicePlan], blocks: Mapping[int, BlockPlan]) -> PortBudget:
+def port_budget(
+    port: PortPlan,
+    devices: Sequence[DevicePlan],
+    blocks: Mapping[int, BlockPlan],
+    outputs: Sequence[OutputPlan] = (),
+) -> PortBudget:
     """Returns the worst cases of one port.
 
     Args:
         port: its line.
         devices: of the whole plan.
         blocks: of this port, by number.
+        outputs: of the annunciator, on any port.
     """
     costs = [_cost(port, number, block, devices[block.device]) for number, block in blocks.items()]
     own = {cost.device: devices[cost.device] for cost in costs}
@@ -149,23 +163,26 @@ def port_budget(port: PortPlan, devices: Sequence[DevicePlan], blocks: Mapping[i
         )
         for block in blocks.values()
     ]
+    boards = _boards(port, own, outputs)
     return PortBudget(
         port=port.id,
         share=line_share(port, needs) if port.baud else None,
         cycle_s=sum(cost.total for cost in costs),
         alarms=tuple(
-            _bound(cost, costs, own, deadline_s(blocks[cost.number]), port) for cost in costs if cost.is_alarm
+            _bound(cost, costs, own, deadline_s(blocks[cost.number]), port, boards) for cost in costs if cost.is_alarm
         ),
+        outputs=tuple(boards),
     )
 
 
 def plan_budgets(plan: Plan) -> list[PortBudget]:
     """Returns the worst cases of every port that the agent asks on, in the order of the plan."""
+    outputs = () if plan.annunciator is None else plan.annunciator.outputs
     budgets = []
     for place, port in enumerate(plan.ports):
         blocks = {n: block for n, block in enumerate(plan.blocks) if plan.devices[block.device].port == place}
         if blocks and not port.listen_only:
-            budgets.append(port_budget(port, plan.devices, blocks))
+            budgets.append(port_budget(port, plan.devices, blocks, outputs))
     return budgets
 
 
@@ -210,7 +227,12 @@ def _cost(port: PortPlan, number: int, block: BlockPlan, device: DevicePlan) -> 
 
 
 def _bound(
-    own: _Cost, costs: Sequence[_Cost], devices: Mapping[int, DevicePlan], deadline: float, port: PortPlan
+    own: _Cost,
+    costs: Sequence[_Cost],
+    devices: Mapping[int, DevicePlan],
+    deadline: float,
+    port: PortPlan,
+    boards: Sequence[OutputCost],
 ) -> AlarmBound:
     others = [cost for cost in costs if cost.number != own.number]
     # Its own last request can only be in the way where it takes longer than the interval.
@@ -242,7 +264,7 @@ def _bound(
         Term(name="process", seconds=_ROW_PROCESS_S),
     ]
     known = sum(term.seconds for term in terms) - own.interval
-    terms.append(_probe(port, devices, known))
+    terms += _probe_and_outputs(port, devices, known, boards)
     bound = sum(term.seconds for term in terms)
     response = bound - own.interval
     return AlarmBound(
@@ -292,6 +314,33 @@ def _gap(
         # An overdue ordinary block of the device can come between each two of its alarm blocks.
         count *= 2
     return Term(name="gap", seconds=count * (pause + longest), count=count, device=device.id)
+
+
+def _boards(port: PortPlan, devices: Mapping[int, DevicePlan], outputs: Sequence[OutputPlan]) -> Sequence[OutputCost]:
+    if not outputs:
+        return ()
+    # Imported late: most gateways drive no outputs.
+    from edge_agent.bus.output_cost import output_costs
+
+    return output_costs(port, devices, outputs)
+
+
+def _probe_and_outputs(
+    port: PortPlan, devices: Mapping[int, DevicePlan], known: float, boards: Sequence[OutputCost]
+) -> list[Term]:
+    """Returns both: each lengthens the wait in which more of the other may come."""
+    probe = _probe(port, devices, known)
+    if not boards:
+        return [probe]
+    from edge_agent.bus.output_cost import outputs_within
+
+    while True:
+        seconds, count = outputs_within(boards, known + probe.seconds)
+        longer = _probe(port, devices, known + seconds)
+        if longer.seconds <= probe.seconds:
+            worst = max(boards, key=lambda board: board.slot_s + board.wait_s)
+            return [probe, Term(name="outputs", seconds=seconds, count=count, device=worst.device)]
+        probe = longer
 
 
 def _probe(port: PortPlan, devices: Mapping[int, DevicePlan], known: float) -> Term:

@@ -7,11 +7,15 @@ A job says how many seconds it needs at most and gets them between two requests:
   (``JOB_SHARE``; a burst of the agent's own states more);
 * after a job somebody who is due goes first;
 * within ``WAIT_S``, or it is refused in words.
+
+A job with the share ``FIRST`` waits for none of these, only for the request or job that is under way: an alarm
+output is switched so.  What such jobs cost the alarm points is counted by the budget (``output_cost``).
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +27,8 @@ from edge_agent.errors import ControlError
 
 #: of the line's time, while others want it
 JOB_SHARE = 0.25
+#: share of a job that goes before everybody; whoever asks with it keeps its own pace
+FIRST = math.inf
 #: a job that finds no slot within this is refused (seconds)
 WAIT_S = 30.0
 #: a job may not ask for more at once (seconds)
@@ -43,7 +49,7 @@ class Job:
     #: gets what the work returns or raises
     answer: asyncio.Future[Any]
     #: of the line's time that its owner may take while others want it, above 0 and at most 1; a burst of one
-    #: short read after the other takes 1, so that its steps stay equal (turns of others come in between)
+    #: short read after the other takes 1, so that its steps stay equal (turns of others come in between); or FIRST
     share: float = JOB_SHARE
 
     @property
@@ -81,7 +87,11 @@ class Lending:
                 f"a job on port {self._port_id} may take up to {LONGEST_JOB_S:g} s, not {seconds:g} s", exit_status=2
             )
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.waiting.append(Job(work=work, seconds=seconds, share=share, asked_us=self._clock(), answer=answer))
+        job = Job(work=work, seconds=seconds, share=share, asked_us=self._clock(), answer=answer)
+        if share == FIRST:
+            self.waiting.appendleft(job)
+        else:
+            self.waiting.append(job)
         return answer
 
     def take(self, schedule: Schedule, spare_ms: Sequence[int], now_us: int) -> Job | None:
@@ -95,6 +105,8 @@ class Lending:
         job = self._first()
         if job is None or self._under_way is not None:
             return None
+        if job.share == FIRST:
+            return self.waiting.popleft()
         end_ms = (now_us + round(job.seconds * 1_000_000)) // 1000 + 1
         is_idle = schedule.is_idle_until(end_ms)
         costs_alarm = schedule.alarm_comes_by(end_ms, spare_ms)
@@ -123,6 +135,9 @@ class Lending:
     async def run(self, job: Job) -> int:
         """Gives a job its slot and answers it; returns the time that it took, us."""
         began = self._clock()
+        if job.share == FIRST:
+            await self._run_first(job)
+            return self._clock() - began
         work: asyncio.Future[Any] = asyncio.ensure_future(job.work(self._port))
         self._under_way = work
         job.answer.add_done_callback(lambda answer: work.cancel() if answer.cancelled() else None)
@@ -141,6 +156,26 @@ class Lending:
             self._rest_until_us = began + round(took / job.share)
         self._settle(job, work, is_late=is_late)
         return took
+
+    async def _run_first(self, job: Job) -> None:
+        """Runs a job without a task of its own: its first request leaves in this very step of the poller."""
+        # Only its place is taken: what it asks is bounded by the port, so a stop lets it end.
+        self._under_way = asyncio.get_running_loop().create_future()
+        error: BaseException | None = None
+        try:
+            async with asyncio.timeout(job.seconds):
+                result = await job.work(self._port)
+            if not job.answer.done():
+                job.answer.set_result(result)
+        except TimeoutError:
+            error = ControlError(f"the job on port {self._port_id} took longer than the {job.seconds:g} s it asked for")
+        except Exception as raised:
+            error = raised
+        finally:
+            self._under_way = None
+            self.served += 1
+            if not job.answer.done():
+                job.answer.set_exception(error or ControlError(f"the job on port {self._port_id} was stopped with it"))
 
     def stop(self) -> None:
         """Cancels the job under way."""

@@ -1,9 +1,9 @@
 """The poller of one port: wait for the next tick, ask, decode, hand on.  One task, one timer.
 
-It decides little: whose turn it is says ``schedule``, whether a device is worth asking
-``device_state`` and ``probes``, what is asked twice ``second_attempt``, what words mean the block's
-decoder, what values mean the sink.  Every tick of every block gives exactly one row, taken or not,
-so that the grid has no unexplained hole:
+It decides little: whose turn it is says ``schedule``, whether a device is worth asking ``device_state``
+and ``probes``, what is asked twice ``second_attempt``, what words mean the block's decoder, what values mean
+the sink.  One request is ``asking``, a block that takes several is ``parts``.  Every tick of every block gives
+exactly one row, taken or not, so that the grid has no unexplained hole:
 
 ===============================  ===========================  =============================
 tick                             sample time                  quality codes
@@ -29,30 +29,30 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from contracts import quality
 from contracts.batch import HealthRecord
-from drivers.errors import DecodeError
-from drivers.plan import BlockDecoder, Decoded
-from drivers.port import BusPort, ReadRequest, ReadResult, monotonic_us
-from edge_agent.bus.block import split
+from drivers.port import BusPort, ReadResult, monotonic_us
+from edge_agent.bus.asking import Asking
 from edge_agent.bus.budget import PortBudget, deadline_s
-from edge_agent.bus.counters import WINDOW_US, PortCounters, port_sums
-from edge_agent.bus.device_state import HEALTHY, Event, Phase, event_of, gateway_rest_us
+from edge_agent.bus.counters import PortCounters, port_sums
+from edge_agent.bus.device_state import HEALTHY, Event, Phase
 from edge_agent.bus.handover import Estate, take_over
 from edge_agent.bus.lending import JOB_SHARE, Job, Lending
-from edge_agent.bus.polled import PolledBlock, PolledDevice, named
+from edge_agent.bus.parts import Parts
+from edge_agent.bus.polled import PolledBlock, PolledDevice
 from edge_agent.bus.probes import ProbeAccount
 from edge_agent.bus.schedule import ALARM_RUN, Schedule, Turn
 from edge_agent.bus.second_attempt import second_attempt_ms
+from edge_agent.bus.sink import Codes, Row, Sink
 from edge_agent.errors import ControlError
 from edge_agent.logged_once import LoggedOnce
 from edge_agent.plan import BlockPlan, DevicePlan, Plan, PortPlan
 
+__all__ = ["Codes", "Poller", "Row", "Sink", "blocks_of_port"]
+
 _LOG = logging.getLogger(__name__)
-#: after a split that did not help the block is tried whole for this long (us)
-_SPLIT_AGAIN_US = 60_000_000
 #: what a device says for good: no such function, no such number
 _REFUSED = frozenset({quality.ILLEGAL_FUNCTION, quality.ILLEGAL_VALUE})
 #: a device with a request under way is held until that ends
@@ -60,24 +60,7 @@ _UNTIL_DONE = sys.maxsize
 #: a poller that has nothing to wait for looks again after this (us)
 _LONGEST_WAIT_US = 60_000_000
 
-Row = Sequence[int | float | None]
-Codes = Sequence[int] | None
 T = TypeVar("T")
-
-
-class Sink(Protocol):
-    """Takes every row at once; what it raises is logged and does not stop the poller."""
-
-    def __call__(self, block: int, sampled_us: int, row: Row, codes: Codes, replied_us: int, /) -> None:
-        """Takes one tick of one block.
-
-        Args:
-            block: number in the plan.
-            sampled_us: monotonic us.
-            row: counts or floats in the order of the block's points; None where there is no number.
-            codes: one quality code per point; None when all are good.
-            replied_us: when the row was known, monotonic us.
-        """
 
 
 def blocks_of_port(plan: Plan, port: int) -> dict[int, BlockPlan]:
@@ -154,10 +137,9 @@ class Poller:
         self._at_once = at_once
         self._in_flight = in_flight
         now = clock()
-        self._counters = PortCounters(now)
-        self._roll_at_us = now + WINDOW_US
         longest_s = max((device.plan.max_reply_s for device in self._devices.values()), default=0.0)
-        self._probes = ProbeAccount(now, longest_s)
+        self._counters = PortCounters(now) if estate is None else estate.counters
+        self._probes = ProbeAccount(now, longest_s) if estate is None else estate.probes
         self._schedule = Schedule((), 0)
         self._lending = Lending(port_id, port, clock)
         #: device -> until when it may not be asked, monotonic ms
@@ -168,19 +150,36 @@ class Poller:
         self._is_sleeping = False
         self._is_woken = False
         self._is_stopping = False
-        #: why the port is away; empty while it is there
-        self._away_because = ""
-        self._gateway_failures = 0
-        #: a gateway without a path is asked again from here on, monotonic us
-        self._gateway_from_us = 0
         self._is_handing_over = False
         #: whether alarm blocks are served between the parts of another block just now
         self._is_between_parts = False
+        self._asking = Asking(
+            port_id=port_id,
+            port=port,
+            devices=self._devices,
+            blocks=self._blocks,
+            counters=self._counters,
+            probes=self._probes,
+            held=self._held,
+            said=self._said,
+            clock=clock,
+        )
+        self._parts = Parts(
+            asking=self._asking,
+            sink=sink,
+            said=self._said,
+            let_alarms_by=self._let_alarms_by,
+            clock=clock,
+            sleep=sleep,
+        )
         self._estate = estate
         #: place in the schedule of the poller before this one -> place in this one's
         self._carried: dict[int, int] = {}
         if estate is not None:
-            self._inherit(estate)
+            self._carried, held = take_over(estate, self._devices, self._blocks)
+            self._held.update(held)
+            self._probes.fit(longest_s)
+            self._asking.inherit(estate)
 
     # -- life ------------------------------------------------------------------------
 
@@ -234,18 +233,10 @@ class Poller:
             schedule=self._schedule,
             counters=self._counters,
             probes=self._probes,
-            away_because=self._away_because,
-            gateway_failures=self._gateway_failures,
-            gateway_from_us=self._gateway_from_us,
+            away_because=self._asking.away_because,
+            gateway_failures=self._asking.gateway_failures,
+            gateway_from_us=self._asking.gateway_from_us,
         )
-
-    def _inherit(self, estate: Estate) -> None:
-        self._carried, held = take_over(estate, self._devices, self._blocks)
-        self._held.update(held)
-        self._counters, self._probes = estate.counters, estate.probes
-        self._probes.fit(max((device.plan.max_reply_s for device in self._devices.values()), default=0.0))
-        self._away_because = estate.away_because
-        self._gateway_failures, self._gateway_from_us = estate.gateway_failures, estate.gateway_from_us
 
     async def borrow(
         self, job: Callable[[BusPort], Awaitable[T]], *, seconds: float = 1.0, share: float = JOB_SHARE
@@ -266,12 +257,21 @@ class Poller:
         Raises:
             ControlError: the port is not polled, the job is too long, found no slot, or took too long.
         """
+        return await self.ask(job, seconds=seconds, share=share)
+
+    def ask(
+        self, job: Callable[[BusPort], Awaitable[T]], *, seconds: float = 1.0, share: float = JOB_SHARE
+    ) -> asyncio.Future[T]:
+        """As ``borrow``, for whoever does not wait: the job stands in the queue when this returns.
+
+        Raises:
+            ControlError: the port is not polled, or the job is too long; what else goes wrong the future raises.
+        """
         if self._task is None or self._is_stopping:
             raise ControlError(f"port {self._port_id} is not polled now; try again in a few seconds")
-        answer = self._lending.ask(job, seconds, share)
+        answer: asyncio.Future[T] = self._lending.ask(job, seconds, share)
         self._wake()
-        result: T = await answer
-        return result
+        return answer
 
     def health(self) -> tuple[HealthRecord, ...]:
         """Returns what is known of the port and of each device on it."""
@@ -385,18 +385,18 @@ class Poller:
     async def _serve(self, block: PolledBlock, turn: Turn, now: int) -> None:
         try:
             is_plain = block.device.state is HEALTHY and not turn.missed and block.begun is None
-            if not (is_plain and not self._gateway_from_us) and not self._may_ask(block, turn, now):
+            if not (is_plain and not self._asking.gateway_from_us) and not self._may_ask(block, turn, now):
                 return
             if not turn.is_second and now - turn.tick_ms * 1000 > self._counters.late_us:
                 self._counters.late_us = now - turn.tick_ms * 1000
             if block.is_special:
                 if block.parts:
-                    await self._read_parts(block, turn)
+                    await self._parts.read(block, turn.tick_ms)
                     return
                 if not turn.is_second:
                     await self._trigger(block, turn)
                     return
-            result = await self._ask(block.device, block.request, block.wire_us)
+            result = await self._asking.ask(block.device, block.request, block.wire_us)
             block.begun = None
             if result.words is None:
                 await self._not_answered(block, turn, result)
@@ -404,7 +404,7 @@ class Poller:
             if block.complaint:
                 block.complain(0)
             requested, replied = result.requested_us, result.replied_us
-            row, codes = self._decode(block.decode, result.words, block.width)
+            row, codes = self._asking.decode(block.decode, result.words, block.width)
             self._sink(block.number, (requested + replied) // 2, row, codes, replied)
             if block.slot.is_alarm:
                 if block.answered_us and replied - block.answered_us > block.worst.us:
@@ -426,7 +426,7 @@ class Poller:
             device.counters.missed += len(turn.missed)
             for missed_ms in turn.missed:
                 self._sink(block.number, missed_ms * 1000, block.nothing, block.all_of(quality.MISSED_TICK), now)
-        is_resting = now < self._gateway_from_us
+        is_resting = now < self._asking.gateway_from_us
         if device.state.phase is Phase.SILENT and not is_resting and device.may_be_probed(now, self._probes):
             device.begin_probe(now, self._probes)
         elif is_resting or device.state.phase is Phase.SILENT:
@@ -455,8 +455,8 @@ class Poller:
             block.begun = result
             self._schedule.again(turn.slot, turn.tick_ms, again_ms)
             return
-        if result.code == quality.ILLEGAL_ADDRESS and self._split(block, result):
-            await self._read_parts(block, turn)
+        if result.code == quality.ILLEGAL_ADDRESS and self._parts.split(block, result):
+            await self._parts.read(block, turn.tick_ms)
             return
         if result.code in _REFUSED:
             block.complain(result.code)
@@ -479,12 +479,12 @@ class Poller:
         )
         if written.code != quality.GOOD:
             block.answered_us = 0
-            self._note_failure(device, result, took)
+            self._asking.note_failure(device, result, took)
             self._tell_failed(block, result)
             return
         if trigger.answered and device.state is not HEALTHY:
             device.hear(Event.ANSWERED, written.replied_us)
-        self._hold(device, written.replied_us + device.gap_us)
+        self._asking.hold(device, written.replied_us + device.gap_us)
         ready_us = written.replied_us + trigger.wait_ms * 1000
         # Told as the tick's cause where the poller is stopped before the read.
         block.begun = result
@@ -510,93 +510,6 @@ class Poller:
                 self._counters.faults += 1
                 self._said.fault("tell", error, "port %s: a tick could not be told", self._port_id)
 
-    # -- one request -----------------------------------------------------------------
-
-    async def _ask(self, device: PolledDevice, request: ReadRequest, wire_us: int) -> ReadResult:
-        result = await self._port.read(request)
-        replied, counters = result.replied_us, device.counters
-        took = replied - result.requested_us
-        self._counters.busy_us += took
-        if device.gap_us:
-            self._hold(device, replied + device.gap_us)
-        counters.requests += 1
-        if result.code == quality.PORT_CLOSED or self._away_because:
-            self._tell_port(result)
-        if result.code == quality.GOOD:
-            counters.good += 1
-            counters.last_good_us = replied
-            if counters.latency.add(took - wire_us if took > wire_us else 0):
-                device.find_timeout()
-            if device.state is not HEALTHY:
-                device.hear(Event.ANSWERED, replied)
-            if self._gateway_failures:
-                self._gateway_failures = self._gateway_from_us = 0
-        else:
-            self._note_failure(device, result, took)
-        if replied >= self._roll_at_us:
-            self._roll(replied)
-        return result
-
-    def _note_failure(self, device: PolledDevice, result: ReadResult, took: int) -> None:
-        device.counters.failed(result.code, result.replied_us, result.detail)
-        event = event_of(result.code)
-        if device.state.phase is Phase.PROBING and event is not Event.ANSWERED:
-            self._probes.charge(took)
-        device.hear(event, result.replied_us)
-        if result.code == quality.GATEWAY_PATH:
-            self._gateway_failures += 1
-            self._gateway_from_us = gateway_rest_us(self._gateway_failures, result.replied_us)
-        elif event is not Event.UNKNOWN:
-            self._gateway_failures = self._gateway_from_us = 0
-
-    def _hold(self, device: PolledDevice, until_us: int) -> None:
-        device.free_us = until_us
-        self._held[device.place] = -(-until_us // 1000)
-
-    def _tell_port(self, result: ReadResult) -> None:
-        """Says once in the log why the port is away, and once that it is back."""
-        if result.code == quality.PORT_CLOSED:
-            if result.detail != self._away_because:
-                _LOG.warning("port %s is away: %s", self._port_id, result.detail or "closed")
-            self._away_because = result.detail or "closed"
-        elif result.code != quality.NOT_ASKED:
-            _LOG.info("port %s is back", self._port_id)
-            self._away_because = ""
-
-    def _roll(self, now_us: int) -> None:
-        self._roll_at_us = now_us + WINDOW_US
-        self._counters.roll(now_us)
-        for device in self._devices.values():
-            device.roll()
-        for block in self._blocks:
-            block.worst.roll()
-
-    def _decode(self, decode: BlockDecoder, words: Sequence[int], width: int) -> Decoded:
-        try:
-            return decode(words)
-        except DecodeError as error:
-            self._counters.faults += 1
-            self._said.gone(f"fit {error}", "port %s: a reply does not fit its request: %s", self._port_id, error)
-            return (None,) * width, (quality.INVALID,) * width
-
-    # -- blocks that are read point by point -----------------------------------------
-
-    def _split(self, block: PolledBlock, refused: ReadResult) -> bool:
-        """Splits a refused block where that can help; returns whether it is split now."""
-        if refused.replied_us < block.split_from_us or block.plan.read.trigger is not None:
-            return False
-        block.parts = split(block.plan.read)
-        block.is_special = bool(block.parts)
-        if block.parts:
-            self._said.gone(
-                f"split {block.number}",
-                "device %s refuses %s: reading its points one by one",
-                block.device.plan.id,
-                named(block.plan.read),
-                level=logging.WARNING,
-            )
-        return bool(block.parts)
-
     async def _let_alarms_by(self, device: PolledDevice) -> None:
         """Serves alarm blocks of other devices that are due, as they would be between any two requests."""
         if self._in_flight > 1 or self._is_between_parts:
@@ -611,41 +524,3 @@ class Poller:
                 await self._serve(self._blocks[turn.slot], turn, now)
         finally:
             self._is_between_parts = False
-
-    async def _read_parts(self, block: PolledBlock, turn: Turn) -> None:
-        """Reads a split block point by point; after a failure that concerns all, the rest is not asked."""
-        row: list[int | float | None] = list(block.nothing)
-        codes = [quality.NOT_ASKED] * block.width
-        first = last = None
-        device = block.device
-        for part in block.parts:
-            if first is not None:
-                await self._let_alarms_by(device)
-            rest_us = device.free_us - self._clock()
-            if device.gap_us and rest_us > 0:
-                await self._sleep(rest_us / 1_000_000)
-            result = await self._ask(device, device.request(part.read), 0)
-            first, last = first or result, result
-            if result.words is not None:
-                values, qualities = self._decode(part.decode, result.words, 1)
-                row[part.place] = values[0]
-                codes[part.place] = quality.GOOD if qualities is None else qualities[0]
-                continue
-            codes[part.place] = result.code
-            if event_of(result.code) in (Event.UNANSWERED, Event.UNKNOWN):
-                break
-        if first is None or last is None:
-            return
-        refused = tuple(
-            part.read.points[0].name for part in block.parts if codes[part.place] == quality.ILLEGAL_ADDRESS
-        )
-        if len(refused) == block.width:
-            # Not a hole: the device refuses everything, so one question is enough until later.
-            block.parts, block.split_from_us = (), last.replied_us + _SPLIT_AGAIN_US
-            block.is_special = False
-        elif refused != block.refused and refused:
-            _LOG.warning("device %s has no register for %s", block.device.plan.id, ", ".join(refused))
-        block.refused = refused
-        tick_us = turn.tick_ms * 1000
-        sampled = (first.requested_us + last.replied_us) // 2 if any(code < 128 for code in codes) else tick_us
-        self._sink(block.number, sampled, row, codes if any(codes) else None, last.replied_us)
