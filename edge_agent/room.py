@@ -246,27 +246,33 @@ class Room:
         return False
 
     async def _drop(self, want: int) -> None:
+        for _ in range(_WIDER):
+            runs, carried = await self._spool.run(_look(await self._droppable(), want))
+            if not runs:
+                return
+            still = dict(self._delivery.to_send(runs[0].lane)).get(runs[0].epoch_no, [])
+            if not runs_within(runs, still):
+                # Some were sent or receipted while the store was asked: what was delivered is not lost.
+                continue
+            # A record that costs what it frees would be followed by the next one, for ever.
+            if sum(run.size for run in runs) - _RECORD_BYTES * len(carried) >= _LEAST_STEP // 2:
+                self._let_go(runs, carried, "disk_full" if self.is_disk_full else "quota")
+                return
+            want *= 4
+
+    async def _droppable(self) -> list[Candidate]:
+        """Returns what may go, in the order in which it goes."""
+        spared = await self._around_alarms(self._delivery.epochs())
+        # Only now: while the store was asked an epoch may have begun, and batches may have been sent.
         rows = {row.no: row for row in self._delivery.epochs()}
         waiting = {lane: self._delivery.to_send(lane) for lane in Lane}
-        spared = await self._around_alarms(list(rows.values()))
         far = [
             Candidate(epoch_no=no, lane=Lane.DATA, ranges=ranges, spared=spared.get(rows[no].boot_id, ()))
             for no, ranges in waiting[Lane.DATA]
         ]
         near = [Candidate(epoch_no=no, lane=Lane.DATA, ranges=ranges) for no, ranges in waiting[Lane.DATA]]
         alarms = [Candidate(epoch_no=no, lane=Lane.ALARM, ranges=ranges) for no, ranges in waiting[Lane.ALARM]]
-        candidates = [*far, *near, *(alarms if self.excess(Lane.ALARM) > 0 else ())]
-
-        for _ in range(_WIDER):
-            runs, carried = await self._spool.run(_look(candidates, want))
-            if not runs:
-                return
-            # A record that costs what it frees would be followed by the next one, for ever.
-            if sum(run.size for run in runs) - _RECORD_BYTES * len(carried) >= _LEAST_STEP // 2:
-                if self._delivery.has_epoch(runs[0].epoch_no):
-                    self._let_go(runs, carried, "disk_full" if self.is_disk_full else "quota")
-                return
-            want *= 4
+        return [*far, *near, *(alarms if self.excess(Lane.ALARM) > 0 else ())]
 
     async def _around_alarms(self, rows: Sequence[EpochRow]) -> dict[bytes, list[Span]]:
         by_boot: dict[bytes, list[int]] = {}

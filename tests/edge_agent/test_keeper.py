@@ -17,6 +17,7 @@ from edge_agent import keeper as keeper_module
 from edge_agent.delivery import Delivery
 from edge_agent.errors import SpoolError
 from edge_agent.keeper import Content, Keeper, StoreState
+from edge_agent.new_file import _first_here as first_here
 from edge_agent.ranges import Ranges
 from edge_agent.seal import Chain, Sealed
 from edge_agent.spool import Commit, EpochRow, Opened, Spool
@@ -370,6 +371,140 @@ async def test_a_new_file_in_place_of_the_old_begins_an_epoch_that_names_its_par
     assert [(row.no, row.reason) for row in opened.epochs] == [(1, opened.epochs[0].reason), (2, "spool_lost")]
     losses = bench.uplink.offered[-1][1].losses
     assert [(loss.first, loss.last, loss.cause) for loss in losses] == [(3, 4, "damaged")]
+
+
+def _other_file(bench: Bench, path: Path) -> None:
+    """Puts an empty file in the place of the spool."""
+    bench.store.spool.close()
+    bench.store.spool = Spool(connect_file(path), quota_bytes=1 << 30, reserve_bytes=0)
+    bench.store.replaced = "gone"
+
+
+class _Meanwhile:
+    """Does something, once, while the store is asked what lies in the new file."""
+
+    def __init__(self, bench: Bench, act: Callable[[], None]) -> None:
+        self._run, self._act, self._store = bench.store.run, act, bench.store
+        self._is_done = False
+
+    def __call__(self, work: Callable[[Spool], Any]) -> Any:
+        answer = self._run(work)
+        if self._store.replaced is None and not self._is_done and getattr(work, "func", None) is first_here:
+            self._is_done = True
+            answer.add_done_callback(lambda _: self._act())
+        return answer
+
+
+async def test_what_is_sealed_while_a_new_file_is_asked_is_not_lost(bench: Bench, tmp_path: Path) -> None:
+    """What waited was looked at before the store was asked: a batch sealed meanwhile was signed for as lost."""
+    for _ in range(3):
+        bench.seal()
+    await bench.settle()
+    _other_file(bench, tmp_path / "other.db")
+    bench.store.run = _Meanwhile(bench, bench.seal)  # type: ignore[method-assign]
+    bench.keeper.seal_alarms([bench.event(1)])
+    await bench.settle()
+    assert bench.keeper.counts["lost_batches"] == 3
+    assert bench.delivery.to_send(Lane.DATA) == [(1, [(4, 4)]), (2, [(1, 1)])]
+    assert [(row.seq, row.is_whole) for row in bench.store.spool.read(1, Lane.DATA, [(1, 9)], limit_bytes=99999)] == [
+        (4, True)
+    ]
+
+
+async def test_a_volatile_epoch_may_begin_while_a_new_file_is_asked(bench: Bench, tmp_path: Path) -> None:
+    """It was taken for one that lay in the old file, and forgotten: the next seal into it failed."""
+    for _ in range(3):
+        bench.seal()
+    await bench.settle()
+    _other_file(bench, tmp_path / "other.db")
+
+    def stall() -> None:
+        bench.keeper._go_volatile()
+        bench.seal()
+
+    bench.store.run = _Meanwhile(bench, stall)  # type: ignore[method-assign]
+    bench.seal()
+    await bench.settle()
+    assert not bench.volatile()
+    assert bench.keeper.counts["volatile_epochs"] == 1
+    assert bench.keeper.counts["lost_batches"] == 3, "1 to 3 of the first epoch"
+    bench.seal()
+    await bench.settle()
+    volatile_no = next(row.no for row in bench.delivery.epochs() if row.is_volatile)
+    assert dict(bench.delivery.to_send(Lane.DATA))[volatile_no][0][0] == 1
+
+
+async def test_a_new_file_that_cannot_be_read_at_once_is_settled_when_it_can(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence was taken once: after a failure no epoch began, and what lay in the old file waited for ever."""
+    monkeypatch.setattr(keeper_module, "_TRY_AGAIN_S", 0)
+    said: list[str] = []
+    bench.keeper.on_new_file = said.append
+    for _ in range(3):
+        bench.seal()
+    await bench.settle()
+    _other_file(bench, tmp_path / "other.db")
+    run = bench.store.run
+
+    def fail_once(work: Callable[[Spool], Any]) -> Any:
+        if bench.store.replaced is None and not said and getattr(work, "func", None) is first_here:
+            bench.store.run = run  # type: ignore[method-assign]
+            bench.store.error = SpoolError("the disk")
+        return run(work)
+
+    bench.store.run = fail_once  # type: ignore[method-assign]
+    bench.seal()
+    await bench.settle()
+    assert (said, bench.volatile()) == ([], True)
+    bench.store.error = None
+    await bench.calm()
+    assert (said, bench.volatile()) == (["gone"], False)
+    assert bench.keeper.counts["lost_batches"] == 3
+    assert [row.reason for row in bench.delivery.epochs() if not row.is_volatile][-1] == "spool_lost"
+
+
+async def test_what_a_second_new_file_finds_waiting_is_not_lost(bench: Bench, tmp_path: Path) -> None:
+    """What waited of the epoch before the last was forgotten: it lay in the file and was not sent before a restart."""
+    bench.seal()
+    await bench.settle()
+    _other_file(bench, tmp_path / "other.db")
+    bench.store.gate.clear()
+    bench.seal()
+    bench.seal()
+    bench.store.gate.set()
+    for _ in range(200):
+        if bench.keeper._durable.row.no != 1:
+            break
+        await asyncio.sleep(0)
+    assert any(item.commit.batches and item.commit.epoch_no == 1 for item in bench.keeper._pending)
+    _other_file(bench, tmp_path / "third.db")
+    await bench.calm()
+    assert dict(bench.delivery.to_send(Lane.DATA))[1] == [(3, 3)]
+    assert bench.keeper._durable.row.no == 3
+
+
+async def test_what_is_sent_while_room_is_made_is_not_lost(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest batches were chosen, sent and receipted meanwhile, and then signed for as lost."""
+    for _ in range(12):
+        _big(bench)
+    await bench.calm()
+    run = bench.store.run
+
+    def and_a_receipt_comes(work: Callable[[Spool], Any]) -> Any:
+        answer = run(work)
+        if getattr(work, "__name__", "") == "look" and not len(bench.delivery.delivered(1, Lane.DATA)):
+            answer.add_done_callback(lambda _: bench.delivery._deliver((1, Lane.DATA), [(1, 1)]))
+        return answer
+
+    monkeypatch.setattr(bench.store, "run", and_a_receipt_comes)
+    bench.keeper.room._quota = bench.store.used_bytes
+    for _ in range(4):
+        _big(bench)
+        await bench.calm()
+    lost = bench.store.spool.inventory().lanes[1, Lane.DATA].lost
+    assert len(lost)
+    assert 1 not in lost
 
 
 async def test_a_damaged_row_is_signed_for_and_stays(bench: Bench) -> None:

@@ -81,7 +81,7 @@ async def drain(folder: Path, hours: float, *, edge_class: type[Edge] = Edge) ->
         broker.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 async def test_some_minutes_drain_and_alarms_pass_them(tmp_path: Path) -> None:
     delays = await drain(tmp_path, 0.15)
     say(delays)

@@ -25,13 +25,6 @@ _SETTINGS = settings(
 )
 
 
-@pytest.mark.ci
-def test_a_few_histories_end_with_five_zeros() -> None:
-    run_state_machine_as_test(
-        Model, settings=settings(_SETTINGS, max_examples=20, stateful_step_count=30, derandomize=True)
-    )
-
-
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mutant_is_caught_and_the_real_code_is_not(tmp_path: Path, mutant: Mutant) -> None:
     with history(tmp_path / "real") as world:

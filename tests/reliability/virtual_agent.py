@@ -10,17 +10,20 @@ import contextlib
 import logging
 import os
 import random
+import secrets
 import sys
+import time as real_time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 from contracts.batch import HealthRecord, Lane
 from contracts.keys import Signer
 from drivers.plan import BlockRead, PointStep
-from edge_agent import clock, mqtt_link, spool_open
+from edge_agent import clock, mqtt_link, put_aside, spool_open
 from edge_agent.app import Agent
 from edge_agent.clock import AnchorClock
 from edge_agent.plan import BlockPlan, Plan, PortPlan, SpoolPlan, UplinkPlan
@@ -142,6 +145,10 @@ class Outside:
                     self._patches.enter_context(mock.patch.object(module, name, other))
         self._patches.enter_context(mock.patch.object(spool_open, "_LOG_PAGES", _LOG_PAGES))
         self._patches.enter_context(mock.patch.object(os, "urandom", draw.randbytes))
+        # The name of a file that is put aside goes into a note, and so into the bytes of a batch.
+        of_day = SimpleNamespace(strftime=real_time.strftime, gmtime=lambda: real_time.gmtime(self._wall_s()))
+        self._patches.enter_context(mock.patch.object(put_aside, "time", of_day))
+        self._patches.enter_context(mock.patch.object(secrets, "token_bytes", draw.randbytes))
 
     def leave(self) -> None:
         """Gives everything back; safe to call twice."""
@@ -150,6 +157,10 @@ class Outside:
     def _now_us(self) -> int:
         assert self.agent is not None
         return self.agent.now_us()
+
+    def _wall_s(self) -> float:
+        assert self.agent is not None
+        return self.agent.wall_us() / 1e6
 
     def _link(self, **settings: Any) -> BrokerLink:
         assert self.agent is not None
@@ -183,9 +194,7 @@ class VirtualAgent:
         self.link = BrokerLink(broker)
         outside.agent = self
         self.agent = Agent(config_path=folder / "site.toml", state_dir=folder, plan=plan, signer=signer, boot=boot)
-        self.agent.clock = AnchorClock(
-            monotonic=self.now_us, wall=lambda: self._time.now_us + self.wrong_us, discipline=lambda: (False, None)
-        )
+        self.agent.clock = AnchorClock(monotonic=self.now_us, wall=self.wall_us, discipline=lambda: (False, None))
         spool = self.agent.spool
         spool._seconds = self.loop.time
         spool._spool = FaultySpool(
@@ -201,6 +210,10 @@ class VirtualAgent:
     def now_us(self) -> int:
         """Returns the monotonic clock of this boot."""
         return self._time.now_us - self._boot_us
+
+    def wall_us(self) -> int:
+        """Returns the system's wall clock, right or wrong."""
+        return self._time.now_us + self.wrong_us
 
     def start(self) -> None:
         """Opens the store, begins an epoch and starts the uplink."""
