@@ -208,6 +208,8 @@ class OutputProfile(Model):
     readback: Name | None = None
     pulse: PulseProfile | None = None
     safe: SafeProfile | None = None
+    #: where the device itself says so: what it drives that no annunciator may switch; empty: whatever is wired to it
+    drives: Literal["", "valve", "fan", "pump", "gate"] = ""
     note: str = ""
 
     @model_validator(mode="after")

@@ -25,11 +25,13 @@ from contracts.errors import ContractError
 from contracts.keys import Signer, load_or_create
 from edge_agent import __version__
 from edge_agent.allowance import FILE_NAME as TRAFFIC
+from edge_agent.annunciator_ops import annunciator_operations
 from edge_agent.boot import count_boot, read_boot_id
 from edge_agent.bus.poller import Codes, Row
 from edge_agent.bus_ops import bus_operations
 from edge_agent.clock import AnchorClock, monotonic_us
 from edge_agent.collect import Collector
+from edge_agent.commissioning import commissioning
 from edge_agent.control import ControlServer
 from edge_agent.delivery import Delivery
 from edge_agent.errors import ConfigError, EdgeError, SpoolError, StateDirError
@@ -59,10 +61,13 @@ from edge_agent.spool_records import EpochRow, Opened, unasked_epoch_no
 from edge_agent.spool_thread import SpoolThread
 from edge_agent.state_dir import CONTROL, KEY, SPOOL, StateDir
 from edge_agent.status import operations
+from edge_agent.upkeep import UpkeepBook
 from edge_agent.uplink import Uplink
 from edge_agent.uplink_wiring import collector_keys, make_link
+from edge_agent.visit_ops import VisitDesk
 
 if TYPE_CHECKING:
+    from edge_agent.annunciator import Annunciator
     from edge_agent.metrics_server import MetricsServer
     from edge_agent.vibration.bursts import Bursts
 
@@ -123,6 +128,8 @@ class Agent:
         self.uplink: Uplink | None = None
         self.ports = RunningPorts(self._take_row)
         self._bursts: Bursts | None = None
+        #: there where the plan has one
+        self.annunciator: Annunciator | None = None
         self._catalogue = self.make_catalogue(plan)
         self.spending = Spending(
             plan=plan.uplink,
@@ -144,6 +151,17 @@ class Agent:
             health=lambda: known(self.health()),
             pace=self.spending.seal_pace,
         )
+        self.visits = VisitDesk(self, state_dir, monotonic_us)
+        self.upkeep = UpkeepBook(
+            state_dir,
+            boot_id=boot.boot_id,
+            anchor=self.clock.anchor,
+            earliest_us=lambda: self.clock.bounds().earliest_us,
+            note=self.note,
+        )
+        self.upkeep.take_plan(plan)
+        self.sealer.upkeep_due = self.upkeep.due
+        self.visits.on_ended = self.upkeep.take_visit
         self._control: ControlServer | None = None
         self._notify = Notifier()
         self._uptime_before = 0
@@ -188,7 +206,9 @@ class Agent:
             await self._listen()
             self.ports.start(self.plan)
             self.start_bursts()
+            self.start_annunciator()
             await self._open_store()
+            self.visits.resume()
             self._start_uplink()
             self._notify.ready()
             self._watch_over("sealing", self.sealer.run())
@@ -198,6 +218,7 @@ class Agent:
             self._watch_over("tending the spool", self._tend_forever())
             self._watch_over("the trials of reloads", self.reloads.run())
             self._watch_over("health", self._own_health.run())
+            self._watch_over("due dates", self.upkeep.run())
             await self.serve_metrics()
             self._watch_over("the watchdog", self._feed_watchdog())
             self._watch_over("checking the spool", self.care.run())
@@ -217,7 +238,15 @@ class Agent:
 
     async def _listen(self) -> None:
         control = ControlServer(
-            self._state_dir / CONTROL, {**operations(self), **bus_operations(self), **self.care.operations()}
+            self._state_dir / CONTROL,
+            {
+                **operations(self),
+                **bus_operations(self),
+                **self.care.operations(),
+                **self.visits.operations(),
+                **commissioning(self, monotonic_us),
+                **annunciator_operations(self),
+            },
         )
         try:
             await control.start()
@@ -246,6 +275,7 @@ class Agent:
             await self._metrics.close()
         await self.stop_bursts()
         await self.ports.stop_all()
+        await self.visits.close()
         if self.keeper is not None:
             try:
                 self.sealer.seal_data()
@@ -358,6 +388,7 @@ class Agent:
     def take_catalogue(self, made: tuple[bytes, bytes]) -> None:
         """Keeps and sends the catalogue of the plan that runs from now on."""
         self._catalogue = made
+        self.upkeep.take_plan(self.plan)
         self.sealer.keep_catalogue()
         if self.uplink is not None:
             self.uplink.catalogue_changed()
@@ -432,15 +463,20 @@ class Agent:
 
     def _take_row(self, block: int, sampled_us: int, row: Row, codes: Codes, replied_us: int) -> None:
         self._rows_seen += 1
+        if self.upkeep.marks:
+            codes = self.upkeep.marked(block, codes, len(row))
         try:
             events = self.judge.judge_row(block, sampled_us, row, codes, replied_us)
             if events:
                 self.sealer.take_events(events)
                 if self._bursts is not None:
                     self._bursts.take_events(events)
+            if self.annunciator is not None:
+                self.annunciator.judged()
         finally:
             # Whatever becomes of the judgement, the reading is kept.
             self.columns.add(block, sampled_us, row, codes)
+            self.visits.take_row(block, sampled_us, row, codes)
             if self.reloads.is_waiting:
                 self.reloads.hear(block, codes)
         if self.first_row_us is None:
@@ -471,6 +507,20 @@ class Agent:
         if bursts is not None:
             await bursts.stop()
 
+    def start_annunciator(self) -> None:
+        """Lets the annunciator follow the plan that runs now, where one has or had any."""
+        if self.annunciator is not None:
+            self.annunciator.take_plan(self.plan)
+        elif self.plan.annunciator is not None:
+            # Imported late: most gateways have none.
+            from edge_agent.annunciator import Annunciator
+
+            self.annunciator = Annunciator(
+                plan=self.plan, ports=self.ports, judge=self.judge, clock=monotonic_us, note=self.note
+            )
+            self.sealer.on_events = self.annunciator.take_events
+            self._watch_over("the annunciator", self.annunciator.run())
+
     def latest(self) -> list[Tick]:
         """Returns the newest row of every block that has one."""
         found = [(number, self.columns.latest(number)) for number in range(len(self.plan.row_blocks))]
@@ -486,6 +536,8 @@ class Agent:
 
     def inhibit(self, point: str, *, reason: str, by: str, seconds: float) -> ResetResult:
         """Inhibits a point for so long, in a person's name."""
+        if refused := self.visits.refusal(point):
+            return ResetResult(refused=refused)
         now = monotonic_us()
         result = self.judge.inhibit(point, reason=reason, by=by, now_us=now, until_us=now + round(seconds * 1e6))
         if not result.refused:
@@ -494,6 +546,8 @@ class Agent:
 
     def end_inhibit(self, point: str, by: str) -> ResetResult:
         """Ends an inhibit before its time, in a person's name."""
+        if refused := self.visits.refusal(point):
+            return ResetResult(refused=refused)
         result = self.judge.end_inhibit(point, monotonic_us())
         if not result.refused:
             self.sealer.note("inhibit", f"{point} ended by {by}")
@@ -512,7 +566,8 @@ class Agent:
         """Returns all that is known of ports, devices, spool, link and machine."""
         own = HealthRecord(subject="agent", mono_us=monotonic_us(), facts=tuple(self.facts().items()))
         bursts = () if self._bursts is None else self._bursts.health()
-        return (*self.ports.health(), *bursts, own)
+        annunciator = () if self.annunciator is None else self.annunciator.health()
+        return (*self.ports.health(), *bursts, *annunciator, own)
 
     def facts(self) -> dict[str, float | int | str | None]:
         """Returns the agent's own facts, flat."""

@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 
 from edge_agent import __version__
+from edge_agent.commands.visit_arguments import add_visit
 from edge_agent.commands.words import LANGUAGES, Words, language
 from edge_agent.commands.writing_arguments import add_writing
 from edge_agent.errors import EdgeError
@@ -36,11 +37,14 @@ _COMMANDS = {
     "alarm": ("alarms", "reset a latched alarm / 复位报警"),
     "rules": ("rules", "check rule packs, explain them, try them on old readings / 报警规则"),
     "inhibit": ("inhibit", "keep a point from alarms while somebody works on it / 检修时抑制报警"),
+    "visit": ("visit", "bump test or calibration of one point, and what wants a visit / 通气测试、校准与巡检清单"),
+    "annunciator": ("annunciator", "beacon and sounder here: status, proof test, silence / 本地声光报警器"),
     "key": ("key", "this gateway's public key; made where there is none / 网关公钥"),
     "profile": ("profile", "device profiles: list, show, test, new / 设备描述文件"),
     "spool": ("spool", "what is sealed and kept here / 本机已签名数据"),
     "write-register": ("write_register", "write to one device that allows it, and read it back / 写寄存器"),
     "number": ("number", "give addresses to new units, one after the other / 设备编号"),
+    "commission": ("commission", "is each point ready: value, unit, and its alarm up to the centre / 投用验收"),
     "replace": ("replace", "accept another unit in the place of a declared one / 更换设备"),
     "bench": ("bench", "what the agent costs on this machine and disk / 本机性能测试"),
 }
@@ -103,6 +107,10 @@ def make_parser() -> argparse.ArgumentParser:
     _add_place(reset)
     made["reload"].add_argument("--wait", action="store_true", help="wait for the trial; exit status 1: rolled back")
     _add_inhibit(made["inhibit"])
+    add_visit(made["visit"], _number)
+    _add_place(made["visit"])
+    _add_json(made["visit"])
+    _add_annunciator(made["annunciator"])
     _add_rules(made["rules"])
     _add_profile(made["profile"])
     _add_spool(made["spool"])
@@ -111,7 +119,18 @@ def make_parser() -> argparse.ArgumentParser:
         _add_place(made[name])
     _add_json(made["write-register"])
     _add_bench(made["bench"])
+    _add_commission(made["commission"])
     return parser
+
+
+def _add_commission(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("points", nargs="*", metavar="POINT", help="keys of points; default: every point")
+    parser.add_argument("--by", required=True, metavar="NAME", help="the person who does it")
+    parser.add_argument(
+        "--wait", type=_number(float, 0.1, 300), default=10.0, metavar="S", help="for the receipt; default 10 seconds"
+    )
+    _add_place(parser)
+    _add_json(parser)
 
 
 def _add_inhibit(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +142,21 @@ def _add_inhibit(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--end", action="store_true", help="end it now")
     _add_place(parser)
+
+
+def _add_annunciator(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    status = actions.add_parser("status", help="what it shows, each output, and when the next proof test is due")
+    _add_place(status)
+    _add_json(status)
+    test = actions.add_parser("test", help="proof test: switch beacon and sounder on, and record what was seen")
+    seconds = _number(float, 1, 120)
+    test.add_argument("--seconds", type=seconds, default=5.0, metavar="S", help="it ends by itself; default 5")
+    test.add_argument("--seen", choices=("yes", "no"), help="the answer, instead of being asked")
+    silence = actions.add_parser("silence", help="the sounder is off until the next new alarm; the beacon stays")
+    for action in (test, silence):
+        action.add_argument("--by", required=True, metavar="NAME", help="the person who does it, for the journal")
+        _add_place(action)
 
 
 def _add_rules(parser: argparse.ArgumentParser) -> None:

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 from contracts.batch import Anchor, ClockState
 from contracts.fields import U32
+from edge_agent.c_library import c_library
 
 _STA_UNSYNC = 0x40
 _TIME_ERROR = 5
@@ -70,9 +71,8 @@ def wall_us() -> int:
 def kernel_discipline() -> tuple[bool, int | None]:
     """Returns whether the kernel clock is disciplined, and its maximum error in milliseconds."""
     try:
-        library = ctypes.CDLL(None, use_errno=True)
         timex = _Timex()
-        answer = library.adjtimex(ctypes.byref(timex))
+        answer = c_library().adjtimex(ctypes.byref(timex))
     except (OSError, AttributeError):
         return False, None
     if answer < 0:

@@ -38,6 +38,7 @@ from edge_agent.plan_file import load_plan, state_dir_of, sum_of
 from edge_agent.plan_own import OwnPlan
 from edge_agent.replacements import FILE as REPLACEMENTS
 from edge_agent.replacements import Replacement, read_replacements, serial_now
+from edge_agent.site_annunciator import plan_annunciator
 from edge_agent.site_bursts import SiteBursts
 from edge_agent.site_confirmations import finish_rules
 from edge_agent.site_points import SitePoints, spread_phases
@@ -55,6 +56,7 @@ _MOST_OF_IT = {
     "ordinary": "ordinary points that are overdue, with their time-outs,",
     "probe": "long probes of a silent device (its profile's max_reply_s)",
     "gap": "the pauses that its device wants between requests",
+    "outputs": "the annunciator's writes, with the time-outs of its board,",
     "own": "its own requests",
     "process": "the machine's own needs",
 }
@@ -65,6 +67,7 @@ _CURES = {
     "ordinary": "fewer ordinary points on this line",
     "probe": "a line of its own for that device",
     "gap": "fewer reads of this device",
+    "outputs": "a line of its own for the annunciator's board, a shorter timeout_s of it",
     "own": "fewer registers, a faster line",
     "process": "a faster machine",
 }
@@ -118,6 +121,7 @@ def compile_site(path: Path, *, allow_overrun: bool = False) -> Compiled:
             devices.append(_device(device, profile, place, replacements))
     lines = _lines(ports, devices)
     bursts = SiteBursts(found, book, report).plan(site, profiles, ports, devices)
+    annunciator = plan_annunciator(site, profiles, ports, devices, found.blocks, report)
     plan = Plan(
         en=site.gateway.name.en,
         zh=site.gateway.name.zh,
@@ -131,6 +135,8 @@ def compile_site(path: Path, *, allow_overrun: bool = False) -> Compiled:
         version=__version__,
         bursts=bursts,
         own=_own(site),
+        upkeep=found.upkeep.plan(site, [device.id for device in devices], replacements),
+        annunciator=annunciator,
     )
     _check_lines(plan, report)
     _check_deadlines(plan, report, allow_overrun=allow_overrun or site.allow_overrun)

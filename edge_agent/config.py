@@ -25,9 +25,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from drivers.dial_in import KINDS, Packet, PacketForm
 from drivers.errors import DriverError
 from drivers.rs485 import Rs485Settings
+from edge_agent.config_annunciator import Annunciator
 from edge_agent.config_rules import Confirmed, LimitChange, Number, Pair
 from edge_agent.errors import ConfigError
 from edge_agent.plan_own import CARD_ENDURANCE_BYTES, RELOAD_TRIAL_S
+from edge_agent.plan_upkeep import MAX_DAYS
+from rules.due_dates import GRACE_DAYS
 
 MAX_BYTES = 4 * 1024 * 1024
 _ID = r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$"
@@ -37,6 +40,10 @@ Text = Annotated[str, Field(min_length=1, max_length=80)]
 Seconds = Annotated[float, Field(ge=0.1, le=86_400, allow_inf_nan=False)]
 #: from the change of a register to its judgement
 Deadline = Annotated[float, Field(ge=0.2, le=172_800, allow_inf_nan=False)]
+#: where something hangs, in the words of whoever goes there
+Street = Annotated[str, Field(max_length=80, description="where it hangs, for the visit list")]
+#: from one bump test or calibration to the next
+Days = Annotated[int, Field(ge=0, le=MAX_DAYS, description="days from one to the next; 0: not watched")]
 Timeout = Annotated[float, Field(ge=0.05, le=60, allow_inf_nan=False)]
 
 
@@ -74,6 +81,10 @@ class Gateway(_Table):
 
     name: Names
     state_dir: Annotated[str, Field(description="relative to this file; default: STATE_DIRECTORY of systemd")] = ""
+    street: Street = ""
+    grace_days: Annotated[
+        int, Field(ge=0, le=MAX_DAYS, description="after the due date of a calibration; then values are uncertain")
+    ] = GRACE_DAYS
     reload_trial_s: Annotated[
         float,
         Field(ge=0, le=86_400, allow_inf_nan=False, description="after a reload; 0: it is never rolled back"),
@@ -297,6 +308,8 @@ class Point(_Table):
     interval_s: Seconds | None = None
     deadline_s: Deadline | None = None
     longest_silence_s: Annotated[float, Field(gt=0, le=604_800)] | None = None
+    bump_days: Days | None = None
+    calibration_days: Days | None = None
     rules: Annotated[list[str], Field(description="rule sets, by id")] = []
     limits: Annotated[dict[str, LimitChange], Field(description="by the limit's name in the rule set")] = {}
     pair: Annotated[list[Pair], Field(description="alarms that a second point confirms")] = []
@@ -343,6 +356,9 @@ class Device(_Table):
     interval_s: Annotated[Seconds, Field(description="of every point that does not say otherwise")] | None = None
     deadline_s: Annotated[Deadline, Field(description="of each point with limits that says nothing else")] | None = None
     timeout_s: Annotated[Timeout, Field(description="counted for an answer; default: 0.5")] | None = None
+    street: Annotated[Street, Field(description="default: that of the gateway")] = ""
+    bump_days: Annotated[Days, Field(description="of its gas points that say nothing else")] | None = None
+    calibration_days: Annotated[Days, Field(description="of its measured points that say nothing else")] | None = None
     allow_write: Annotated[bool, Field(description="whether a person may write to it through this gateway")] = False
     points: Annotated[dict[str, Point], Field(description="by the point's name in the profile")] = {}
     burst: Annotated[Burst | None, Field(description="for vibration and tilt; needs numpy")] = None
@@ -355,6 +371,7 @@ class Site(_Table):
     uplink: Uplink | None = None
     spool: Spool = Spool()
     metrics: Metrics = Metrics()
+    annunciator: Annunciator | None = None
     port: Annotated[list[Port], Field(min_length=1)]
     device: Annotated[list[Device], Field(min_length=1)]
     profile_dirs: Annotated[list[str], Field(description="directories of further device profiles")] = []

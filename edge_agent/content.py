@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contracts.batch import HealthRecord, Note, Origin, Statement
+from contracts.confirmed import Confirmed
 from contracts.inhibit import Inhibit
+from contracts.upkeep import Upkeep
+from contracts.visit import Visit
 from contracts.waveform import Waveform
 
 
@@ -27,5 +30,8 @@ class Content:
     notes: Sequence[Note] = field(default=())
     waveforms: Sequence[Waveform] = field(default=())
     inhibits: Sequence[Inhibit] = field(default=())
+    visits: Sequence[Visit] = field(default=())
+    upkeep: Sequence[Upkeep] = field(default=())
+    confirmed: Sequence[Confirmed] = field(default=())
     #: None: that of the chain
     origin: Origin | None = None

@@ -7,7 +7,7 @@ spent.  It has to be asked for before the first thread starts.
 
 from __future__ import annotations
 
-import ctypes
+from edge_agent.c_library import c_library
 
 #: of glibc's malloc.h
 _ARENA_MAX = -8
@@ -15,9 +15,8 @@ _ARENA_MAX = -8
 
 def use_one_heap() -> bool:
     """Asks for one heap; returns whether the C library knows how."""
-    library = ctypes.CDLL(None)
     try:
-        return bool(library.mallopt(_ARENA_MAX, 1))
+        return bool(c_library().mallopt(_ARENA_MAX, 1))
     except AttributeError:
         return False
 
@@ -27,8 +26,7 @@ def give_back() -> bool:
 
     After a reload: the plan before, and what was made to compare the two, leave holes that stay resident otherwise.
     """
-    library = ctypes.CDLL(None)
     try:
-        return bool(library.malloc_trim(0))
+        return bool(c_library().malloc_trim(0))
     except AttributeError:
         return False

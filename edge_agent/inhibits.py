@@ -31,6 +31,10 @@ class Inhibits:
     def __len__(self) -> int:
         return len(self._running)
 
+    def of(self, point: str) -> Inhibit | None:
+        """Returns the running inhibit of a point; None where nobody works on it."""
+        return self._running.get(point)
+
     def begin(self, inhibit: Inhibit) -> None:
         """Begins one; a second one of a point replaces the first, and goes on from where that began."""
         before = self._running.get(inhibit.point)

@@ -1,4 +1,4 @@
-"""What persons did to instruments through this gateway: written, numbered, replaced; a line each, for good.
+"""What persons did to instruments through this gateway (written, numbered, replaced, visited): a line each, for good.
 
     {"at": "2026-06-01T08:00:00Z", "kind": "written", "text": "..."}
 
@@ -21,7 +21,7 @@ from edge_agent.state_dir import CONTROL, give_to_owner, unusable
 
 FILE = "journal.jsonl"
 #: kinds of entries
-KINDS = ("written", "numbered", "replaced")
+KINDS = ("written", "numbered", "replaced", "visited", "proof-test")
 #: what fits a note of a batch
 MAX_TEXT = 900
 

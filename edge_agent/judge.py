@@ -30,8 +30,7 @@ from edge_agent.judged import Codes, JudgedBlock, JudgedPoint, Row
 from edge_agent.plan import BlockPlan, PointPlan
 from edge_agent.vibration.records import FeatureBlock
 from rules import (
-    LimitState,
-    PairState,
+    CLEARING_CODES,
     PointState,
     RulesError,
     Severity,
@@ -150,7 +149,7 @@ class Judge:
             value, code = row[place], GOOD if codes is None else codes[place]
             if code in _HEARD:
                 point.heard_us = at_us
-                if code == GOOD and value is not None and block.lows[place] < value < block.highs[place]:
+                if code in CLEARING_CODES and value is not None and block.lows[place] < value < block.highs[place]:
                     continue
             elif point.ignores_unproven and code in _NOTHING:
                 continue
@@ -343,11 +342,18 @@ class Judge:
             return None
         self.is_changed = False
         kept = tuple(
-            StoredPoint(key=point.plan.key, state=point.state)
-            for point in self._points
-            if not _is_as_started(point.state)
+            StoredPoint(key=point.plan.key, state=point.state) for point in self._points if not point.is_at_rest
         )
         return pack_state(Standing(points=kept, events=tuple(self._newest.values())))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the state of the last run is here, or known to be none: rows are judged as they come."""
+        return self._waiting is None
+
+    def standing(self) -> Iterable[AlarmEvent]:
+        """Returns the newest event of every alarm that is not cleared, in no order."""
+        return self._newest.values()
 
     def mark_changed(self) -> None:
         """Lets the next ``state_bytes`` give the state again, after bytes of it were lost."""
@@ -430,7 +436,9 @@ class Judge:
         for gone in old.values():
             self.inhibits.end(gone.plan.key, now)
             self._take(gone, gone.state, remove(gone.state, now_us=now), events)
-            self.is_changed = self.is_changed or not _is_as_started(gone.state)
+            self.is_changed = self.is_changed or not gone.is_at_rest
+        for block_before in self._blocks:
+            block_before.leave()
         self._blocks = [JudgedBlock(self._points[number] for number in block.points) for block in blocks]
         self._pairs = Pairs(self._points)
         return events
@@ -444,13 +452,6 @@ class Judge:
 
     def _ended(self, event: AlarmEvent, cause: str, now_us: int) -> AlarmEvent:
         return ended(event, cause, gateway=self._gateway, boot_id=self._boot, now_us=now_us)
-
-
-def _is_as_started(state: PointState) -> bool:
-    settled = state.silence is None and state.inhibit is None and state.passed_us is None and not state.lost_samples
-    limits = (*state.limits, *state.watches)
-    is_apart = all(item == PairState(limit=LimitState(rule_id=item.limit.rule_id)) for item in state.pairs)
-    return settled and is_apart and all(item == LimitState(rule_id=item.rule_id) for item in limits)
 
 
 def _gravity(event: AlarmEvent) -> tuple[int, str, str]:

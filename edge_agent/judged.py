@@ -13,7 +13,7 @@ from fractions import Fraction
 from contracts.columns import MAX_COUNT
 from contracts.quality import GOOD
 from edge_agent.plan import PointPlan
-from rules import Phase, PointState, Sample, quiet_band, quiet_counts
+from rules import LimitState, PairState, Phase, PointState, Sample, quiet_band, quiet_counts
 
 Row = Sequence[int | float | None]
 Codes = Sequence[int] | None
@@ -25,6 +25,7 @@ class JudgedPoint:
 
     __slots__ = (
         "_block",
+        "_is_at_rest",
         "_place",
         "_resolution",
         "carried",
@@ -46,6 +47,7 @@ class JudgedPoint:
         self._block: JudgedBlock | None = None
         self._place = 0
         self.state = state
+        self._is_at_rest: bool | None = None
         #: whether a sample that proves nothing leaves the state as it is
         self.ignores_unproven = not plan.rules.watches and _ignores_unproven(state)
 
@@ -54,9 +56,14 @@ class JudgedPoint:
         self._block, self._place = block, place
         self.put(self.state)
 
+    def part(self) -> None:
+        """Gives its place up; it takes no further rows."""
+        self._block = None
+
     def put(self, state: PointState) -> None:
         """Takes a new state, and what follows from it."""
         self.state = state
+        self._is_at_rest = None
         self.ignores_unproven = not self.plan.rules.watches and _ignores_unproven(state)
         if self._block is None:
             return
@@ -66,6 +73,16 @@ class JudgedPoint:
             # Integers compare faster with integers; no count lies beyond these.
             band = (_whole(low), _whole(high))
         self._block.lows[self._place], self._block.highs[self._place] = band
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing of its state needs to be kept: it is as it was when the point began.
+
+        Looked at with every alarm and of every point, so the answer is kept until a new state is put.
+        """
+        if self._is_at_rest is None:
+            self._is_at_rest = _is_as_started(self.state)
+        return self._is_at_rest
 
     def sample(self, value: int | float | None, code: int, at_us: int) -> Sample:
         """Returns a sample in the unit of the rules; a count becomes the float nearest to it."""
@@ -109,6 +126,23 @@ class JudgedBlock:
         self.silence_us = min((rule.after_us for rule in rules if rule is not None), default=None)
         for place, point in enumerate(self.points):
             point.join(self, place)
+
+    def leave(self) -> None:
+        """Lets its points go when another plan runs.
+
+        They know their block and it knows them: together they would stay, and the whole plan before with them,
+        until the collector of cycles comes by, which in a daemon that makes few objects may be hours later.
+        """
+        for point in self.points:
+            point.part()
+        self.points = ()
+
+
+def _is_as_started(state: PointState) -> bool:
+    settled = state.silence is None and state.inhibit is None and state.passed_us is None and not state.lost_samples
+    limits = (*state.limits, *state.watches)
+    is_apart = all(item == PairState(limit=LimitState(rule_id=item.limit.rule_id)) for item in state.pairs)
+    return settled and is_apart and all(item == LimitState(rule_id=item.rule_id) for item in limits)
 
 
 def _ignores_unproven(state: PointState) -> bool:

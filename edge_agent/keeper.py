@@ -147,6 +147,8 @@ class Keeper:
             "thinned_readings": 0,
         }
         self.last_error = ""
+        #: why a new file took the place of the spool, until what follows from it is done
+        self._new_file = ""
         self._room_task: asyncio.Task[None] | None = None
         self._signing: set[asyncio.Task[None]] = set()
         self._losses = Losses(
@@ -256,6 +258,9 @@ class Keeper:
             notes=content.notes,
             waveforms=content.waveforms,
             inhibits=content.inhibits,
+            visits=content.visits,
+            upkeep=content.upkeep,
+            confirmed=content.confirmed,
             losses=losses,
             origin=content.origin,
         )
@@ -380,18 +385,21 @@ class Keeper:
     async def _look_at_store(self) -> None:
         if self._spool.take_full():
             self.room.disk_is_full()
-        sentence = self._spool.take_replaced()
-        if sentence is not None:
-            await self._go_on_in_new_file(sentence)
+        self._new_file = self._spool.take_replaced() or self._new_file
+        if self._new_file:
+            await self._go_on_in_new_file(self._new_file)
 
     async def _go_on_in_new_file(self, sentence: str) -> None:
         after = await settle(
             self._spool,
             self._delivery,
             durable_no=self._durable.row.no,
-            volatile_no=None if self._volatile is None else self._volatile.row.no,
-            pending=[sealed for item in self._pending for sealed in item.commit.batches],
+            volatile_no=lambda: None if self._volatile is None else self._volatile.row.no,
+            pending=lambda: [
+                (item.commit.epoch_no, sealed) for item in self._pending for sealed in item.commit.batches
+            ],
         )
+        self._new_file = ""
         self._begin_epoch(reason_of(sentence))
         self.on_new_file(sentence)
         if after.losses or after.gone:

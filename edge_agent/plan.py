@@ -22,7 +22,7 @@ from dataclasses import astuple, dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
 from sys import intern
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 
@@ -35,14 +35,18 @@ from drivers.rs485 import Rs485Settings
 from edge_agent.errors import PlanError
 from edge_agent.link_plan import USUAL_LINK, LinkPlan
 from edge_agent.plan_own import OWN, OwnPlan
+from edge_agent.plan_upkeep import NO_UPKEEP, UpkeepPlan
 from edge_agent.vibration.records import BurstPlan, FeatureBlock
 from rules.errors import RulesError
 from rules.point_state import PointRules
 
+if TYPE_CHECKING:
+    from edge_agent.plan_annunciator import AnnunciatorPlan
+
 _library: Any = msgpack  # ships no types for packb and unpackb
 
 #: changes with the meaning of any field below; a plan of another format is compiled anew
-FORMAT = 4
+FORMAT = 5
 MAGIC = b"qianshao-plan\n"
 #: no plan is larger (bytes)
 MAX_PLAN = 64 * 1024 * 1024
@@ -332,6 +336,10 @@ class Plan:
     bursts: tuple[BurstPlan, ...] = ()
     #: about the agent itself
     own: OwnPlan = OWN
+    #: what is to be tested or calibrated how often, and where it hangs
+    upkeep: UpkeepPlan = NO_UPKEEP
+    #: outputs that show alarms in the room; None: none does
+    annunciator: AnnunciatorPlan | None = None
 
     @cached_property
     def row_blocks(self) -> tuple[BlockPlan | FeatureBlock, ...]:
@@ -360,6 +368,8 @@ class Plan:
                 self.spool.to_wire(),
                 bursts,
                 self.own.to_wire(),
+                self.upkeep.to_wire(),
+                None if self.annunciator is None else self.annunciator.to_wire(),
             ]
         )
 
@@ -456,6 +466,15 @@ def _identity(value: Any) -> IdentityRead | None:
     return None if value is None else IdentityRead.from_wire(value)
 
 
+def _annunciator(value: Any, devices: int) -> AnnunciatorPlan | None:
+    if value is None:
+        return None
+    # Imported late: most gateways have none.
+    from edge_agent.plan_annunciator import AnnunciatorPlan
+
+    return AnnunciatorPlan.from_wire(value, devices)
+
+
 def _block_to_wire(block: BlockPlan, reads: _Shared) -> list[Any]:
     when = [block.interval_ms, block.phase_ms, block.is_alarm, block.deadline_ms]
     return [block.device, reads.place(block.read), list(block.points), *when]
@@ -485,7 +504,7 @@ def _unwrap(data: bytes) -> tuple[str, tuple[tuple[str, bytes], ...], bytes]:
 
 
 def _read_content(content: bytes, version: str, inputs: tuple[tuple[str, bytes], ...]) -> Plan:
-    f = Fields("plan", _unpack(content), 12)
+    f = Fields("plan", _unpack(content), 14)
     en, zh = f.text("en"), f.text("zh")
     ports = tuple(PortPlan.from_wire(item) for item in f.items("ports", 4096))
     devices = tuple(DevicePlan.from_wire(item, len(ports)) for item in f.items("devices", 4096))
@@ -504,6 +523,8 @@ def _read_content(content: bytes, version: str, inputs: tuple[tuple[str, bytes],
         spool=SpoolPlan.from_wire(f.raw()),
         bursts=tuple(BurstPlan.from_wire(item, reads, len(devices), len(points)) for item in f.items("bursts", 4096)),
         own=OwnPlan.from_wire(f.raw()),
+        upkeep=UpkeepPlan.from_wire(f.raw(), len(devices)),
+        annunciator=_annunciator(f.raw(), len(devices)),
         inputs=inputs,
         version=version,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -27,6 +27,7 @@ from edge_agent.ports import PortMaker, make_port
 
 if TYPE_CHECKING:
     from edge_agent.bus.listener import Listener
+    from edge_agent.plan_annunciator import OutputPlan
 
 _LOG = logging.getLogger(__name__)
 #: pause before a poller that ended by itself is started again
@@ -93,12 +94,18 @@ class RunningPorts:
                 continue
             blocks = blocks_of_port(plan, number)
             if blocks:
-                self._start(port, plan.devices, blocks, left.get(port.id))
+                outputs = () if plan.annunciator is None else plan.annunciator.outputs
+                self._start(port, plan.devices, blocks, left.get(port.id), outputs)
                 started.append(port.id)
         return started
 
     def _start(
-        self, port: PortPlan, devices: tuple[DevicePlan, ...], blocks: dict[int, BlockPlan], left: Left | None
+        self,
+        port: PortPlan,
+        devices: tuple[DevicePlan, ...],
+        blocks: dict[int, BlockPlan],
+        left: Left | None,
+        outputs: Sequence[OutputPlan],
     ) -> None:
         numbers = {block: block for block in blocks}
 
@@ -124,7 +131,7 @@ class RunningPorts:
                 at_once=True,
                 in_flight=port.in_flight,
                 line=port,
-                budget=port_budget(port, devices, blocks),
+                budget=port_budget(port, devices, blocks, outputs),
                 estate=estate,
             )
 
@@ -175,6 +182,19 @@ class RunningPorts:
             known = ", ".join(sorted(self._ports)) or "none"
             raise ControlError(f"there is no port {port_id!r} that is polled; there are {known}", exit_status=2)
         return await running.poller.borrow(job, seconds=seconds, share=share)
+
+    def ask(
+        self, port_id: str, job: Callable[[BusPort], Awaitable[T]], *, seconds: float, share: float
+    ) -> asyncio.Future[T]:
+        """As ``borrow``, and the job waits for its slot when this returns; see ``Poller.ask``.
+
+        Raises:
+            ControlError: there is no such port, or nothing is ever asked on it.
+        """
+        running = self._ports.get(port_id)
+        if running is None or not isinstance(running.poller, Poller):
+            raise ControlError(f"port {port_id} is not polled now")
+        return running.poller.ask(job, seconds=seconds, share=share)
 
     async def stop(self, names: Iterable[str]) -> None:
         """Stops ports, all at once; one that does not end in time is left behind, and reported."""

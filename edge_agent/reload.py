@@ -50,6 +50,8 @@ class Reloadable(Protocol):
 
     def start_bursts(self) -> None: ...
 
+    def start_annunciator(self) -> None: ...
+
     async def stop_bursts(self) -> None: ...
 
     async def serve_metrics(self) -> None: ...
@@ -293,6 +295,7 @@ class Reloader:
         started = agent.ports.start(new, left=left)
         if not has_same_bursts:
             agent.start_bursts()
+        agent.start_annunciator()
         if events:
             agent.sealer.take_events(events)
         await agent.serve_metrics()

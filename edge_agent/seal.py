@@ -28,9 +28,12 @@ from contracts.batch import (
     Statement,
     encode_batch,
 )
+from contracts.confirmed import Confirmed
 from contracts.envelope import seal as seal_envelope
 from contracts.inhibit import Inhibit
 from contracts.keys import Signer
+from contracts.upkeep import Upkeep
+from contracts.visit import Visit
 from contracts.waveform import Waveform
 
 
@@ -112,6 +115,9 @@ class Chain:
         notes: Sequence[Note] = (),
         waveforms: Sequence[Waveform] = (),
         inhibits: Sequence[Inhibit] = (),
+        visits: Sequence[Visit] = (),
+        upkeep: Sequence[Upkeep] = (),
+        confirmed: Sequence[Confirmed] = (),
         origin: Origin | None = None,
     ) -> Sealed:
         """Signs the next batch of a lane; the chain moves on only when that succeeded.
@@ -149,6 +155,9 @@ class Chain:
                 notes=tuple(notes),
                 waveforms=tuple(waveforms),
                 inhibits=tuple(inhibits),
+                visits=tuple(visits),
+                upkeep=tuple(upkeep),
+                confirmed=tuple(confirmed),
             )
         )
         envelope, digest = seal_envelope(lane.type, body, self._signer)

@@ -15,9 +15,12 @@ from dataclasses import dataclass, replace
 
 from contracts.batch import AlarmEvent, HealthRecord, Note
 from contracts.errors import ContractError
+from contracts.upkeep import Upkeep
+from contracts.visit import Visit
 from contracts.waveform import Waveform
 from edge_agent.clock import monotonic_us
 from edge_agent.collect import CAP, Collector
+from edge_agent.confirmed_limits import ConfirmedLimits
 from edge_agent.judge import Judge
 from edge_agent.keeper import Content, Keeper
 from edge_agent.logged_once import LoggedOnce
@@ -75,6 +78,8 @@ class Sealer:
         self._catalogue = catalogue
         self._health = health
         self._pace = pace or (lambda: SealPace(interval_s=self._plan().uplink.seal_interval_s))
+        #: takes events in the step in which they were judged, before anything is sealed; it never raises
+        self.on_events: Callable[[Sequence[AlarmEvent]], None] | None = None
         #: set when the store has been asked; events wait until then
         self.keeper: Keeper | None = None
         self.readings_lost = 0
@@ -85,6 +90,10 @@ class Sealer:
         self._events: list[AlarmEvent] = []
         self._notes: list[Note] = []
         self._waveforms: list[Waveform] = []
+        self._visits: list[Visit] = []
+        self._confirmed = ConfirmedLimits()
+        #: what is to be stated of tests and calibrations in a batch sealed at this moment (monotonic us)
+        self.upkeep_due: Callable[[int], Sequence[Upkeep]] = lambda now_us: ()
         self._is_alarm_seal_due = False
         #: when the pace of one seal per gap would have reached the last seal
         self._alarm_pace_s = 0.0
@@ -95,6 +104,8 @@ class Sealer:
 
     def take_events(self, events: Sequence[AlarmEvent]) -> None:
         """Takes alarm events and has them sealed at once."""
+        if self.on_events is not None:
+            self.on_events(events)
         self._events.extend(events)
         self.events_us = monotonic_us()
         if self._is_alarm_seal_due or self.keeper is None:
@@ -165,11 +176,16 @@ class Sealer:
             self._statement_due_s = loop.time() + STATEMENT_EVERY_S
             statement = self._judge.statement(monotonic_us())
         inhibits = self._judge.inhibits.due(monotonic_us())
-        is_owed = bool(inhibits) or (statement is not None and bool(statement.events))
-        while self._columns.readings or health or is_owed or self._notes or self._waveforms:
+        confirmed = self._confirmed.due(self._plan().points, monotonic_us())
+        upkeep = self.upkeep_due(monotonic_us())
+        is_owed = (
+            bool(inhibits) or bool(confirmed) or bool(upkeep) or (statement is not None and bool(statement.events))
+        )
+        while self._columns.readings or health or is_owed or self._notes or self._waveforms or self._visits:
             sealed_us = monotonic_us()
             part = self._columns.take(sealed_us, limit=_BATCH_LIMIT)
             notes, self._notes = tuple(self._notes), []
+            visits, self._visits = tuple(self._visits), []
             # One for each batch: a waveform alone may fill a good part of it.
             waveforms, self._waveforms = tuple(self._waveforms[:1]), self._waveforms[1:]
             self._seal(
@@ -185,9 +201,12 @@ class Sealer:
                     notes=notes,
                     waveforms=waveforms,
                     inhibits=inhibits,
+                    visits=visits,
+                    upkeep=upkeep,
+                    confirmed=confirmed,
                 )
             )
-            health, statement, inhibits, is_owed = (), None, (), False
+            health, statement, inhibits, upkeep, confirmed, is_owed = (), None, (), (), (), False
 
     def _seal(self, content: Content) -> None:
         """Seals it, in parts where it is too large for one batch."""
@@ -226,6 +245,10 @@ class Sealer:
         self._notes.append(Note(mono_us=monotonic_us(), kind=kind, text=text.encode()[:1000].decode(errors="ignore")))
         del self._notes[:-_MOST_NOTES]
 
+    def take_visit(self, visit: Visit) -> None:
+        """Puts the record of a visit into the next data batch."""
+        self._visits.append(visit)
+
     def take_waveforms(self, waveforms: Sequence[Waveform]) -> None:
         """Puts waveforms into the next data batches."""
         self._waveforms.extend(waveforms)
@@ -242,12 +265,27 @@ def parted(content: Content) -> list[Content]:
     bare = Content(sealed_us=content.sealed_us)
     parts = []
     if content.blocks:
-        parts.append(replace(content, statement=None, health=(), notes=(), waveforms=(), inhibits=()))
+        parts.append(
+            replace(
+                content,
+                statement=None,
+                health=(),
+                notes=(),
+                waveforms=(),
+                inhibits=(),
+                visits=(),
+                upkeep=(),
+                confirmed=(),
+            )
+        )
     if content.statement is not None:
         parts.append(replace(bare, statement=content.statement))
     parts += [replace(bare, health=content.health)] if content.health else []
     parts += [replace(bare, notes=content.notes)] if content.notes else []
     parts += [replace(bare, inhibits=content.inhibits)] if content.inhibits else []
+    parts += [replace(bare, visits=(visit,)) for visit in content.visits]
+    parts += [replace(bare, upkeep=content.upkeep)] if content.upkeep else []
+    parts += [replace(bare, confirmed=content.confirmed)] if content.confirmed else []
     parts += [replace(bare, waveforms=(waveform,)) for waveform in content.waveforms]
     if len(parts) > 1:
         return parts
@@ -260,6 +298,13 @@ def parted(content: Content) -> list[Content]:
     if len(content.inhibits) > 1:
         half = len(content.inhibits) // 2
         return [replace(content, inhibits=content.inhibits[:half]), replace(content, inhibits=content.inhibits[half:])]
+    if len(content.upkeep) > 1:
+        half = len(content.upkeep) // 2
+        return [replace(content, upkeep=content.upkeep[:half]), replace(content, upkeep=content.upkeep[half:])]
+    if len(content.confirmed) > 1:
+        half = len(content.confirmed) // 2
+        head, tail = content.confirmed[:half], content.confirmed[half:]
+        return [replace(content, confirmed=head), replace(content, confirmed=tail)]
     if len(content.notes) > 1:
         half = len(content.notes) // 2
         return [replace(content, notes=content.notes[:half]), replace(content, notes=content.notes[half:])]

@@ -23,6 +23,7 @@ from edge_agent.config import Device, Point
 from edge_agent.plan import BlockPlan, PointPlan
 from edge_agent.site_report import SiteReport
 from edge_agent.site_rules import RuleBook
+from edge_agent.site_upkeep import SiteUpkeep
 
 #: a point that may be silent for fewer intervals than this would be silent all the time
 _LEAST_SILENT_INTERVALS = 2
@@ -39,6 +40,8 @@ class SitePoints:
     def __init__(self, book: RuleBook, report: SiteReport) -> None:
         self.points: list[PointPlan] = []
         self.blocks: list[BlockPlan] = []
+        #: when points are to be tested or calibrated
+        self.upkeep = SiteUpkeep(report)
         self._book = book
         self._report = report
         self._keys: set[str] = set()
@@ -116,8 +119,10 @@ class SitePoints:
         )
         low, high = _range(point, unit)
         en, zh = self._names(device, profile, own, point, key)
+        name = self._key(device, quantity, point.suffix, key)
+        self.upkeep.add_point(name, quantity, device, own, key)
         return PointPlan(
-            key=self._key(device, quantity, point.suffix, key),
+            key=name,
             quantity=quantity,
             unit=unit,
             kind=step.kind,

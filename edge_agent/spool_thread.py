@@ -60,8 +60,8 @@ class _Place:
     written: tuple[int, int]
 
     @classmethod
-    def of(cls, path: Path) -> _Place:
-        files = tuple(_place_of(place) for place in (path, path.with_name(path.name + "-wal")))
+    def of(cls, path: Path, log: Path) -> _Place:
+        files = (_place_of(path), _place_of(log))
         try:
             status = os.stat(path)
         except OSError:
@@ -88,6 +88,8 @@ class SpoolThread:
         self._path = path
         self._spool = Spool(connect_file(path), quota_bytes=quota_bytes, reserve_bytes=reserve_bytes)
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
+        # Looked at with every call: a path made anew each time would fill the interpreter's table of interned names.
+        self._log_path = path.with_name(path.name + "-wal")
         self._ballast = Ballast(path.with_name(path.name + ".ballast"))
         #: which files are open, and when the spool's own was last written; None when none is
         self._place: _Place | None = None
@@ -180,7 +182,7 @@ class SpoolThread:
         return is_held
 
     def _call(self, work: Callable[[Spool], T]) -> T:
-        place = _Place.of(self._path)
+        place = _Place.of(self._path, self._log_path)
         if self._place != place:
             if self._place is not None and self._place.files == place.files:
                 # Only this thread writes it: what it holds now was not written by SQLite.
@@ -204,7 +206,7 @@ class SpoolThread:
         if self._is_tight:
             with contextlib.suppress(SpoolError):
                 self._spool.settle_growth(self.held_bytes)
-        self._place = _Place.of(self._path)
+        self._place = _Place.of(self._path, self._log_path)
         return answer
 
     def _open(self) -> Opened:
@@ -234,7 +236,7 @@ class SpoolThread:
         return opened
 
     def _now_open(self) -> None:
-        self._place = _Place.of(self._path)
+        self._place = _Place.of(self._path, self._log_path)
         self.aside = kept_aside(self._path)
         free = self._ballast.free_bytes()
         if not self._ballast.hold() and free is not None and free < SIZE:

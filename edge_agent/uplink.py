@@ -111,6 +111,8 @@ class Uplink:
         #: what is held back until it is thinned
         self.held = Held()
         self.connected_us: int | None = None
+        #: since when there is no link (monotonic us); None: there is one
+        self.down_us: int | None = monotonic()
         self.receipt_us: int | None = None
         self.counts = {"sent": 0, "resent": 0, "receipts": 0, "receipts_ignored": 0, "connects": 0, "bytes_sent": 0}
         #: called on every connect, when ask and catalogue are on their way
@@ -157,7 +159,7 @@ class Uplink:
     def _up(self) -> None:
         self._session += 1
         self.counts["connects"] += 1
-        self.connected_us = self._monotonic()
+        self.connected_us, self.down_us = self._monotonic(), None
         self._delivery.forget_flight()
         self._unanswered.forget()
         self._live.clear()
@@ -175,6 +177,7 @@ class Uplink:
 
     def _down(self, reason: str) -> None:
         self.connected_us = None
+        self.down_us = self._monotonic() if self.down_us is None else self.down_us
         _LOG.warning("the link is down: %s", reason)
 
     def ask(self) -> None:

@@ -52,6 +52,9 @@ def _lines(plan: Plan, budgets: list[PortBudget], cost: Estimate, words: Words) 
             yield from (f"  {line}" for line in lines)
         else:
             yield f"  {words['no alarm points']}"
+        for board in budget.outputs:
+            slot = f"{board.device}: {board.outputs} {words['outputs slot']} {_s(board.slot_s)}"
+            yield f"  {words['outputs cost']} {slot}; {board.quiet_share:.1%} {words['outputs share']}"
         yield ""
     yield words["budget meaning"]
     yield ""
@@ -87,6 +90,7 @@ def _record(plan: Plan, budgets: list[PortBudget], cost: Estimate) -> dict[str, 
                 "port": budget.port,
                 "bus_load": budget.share,
                 "longest_cycle_s": budget.cycle_s,
+                "outputs": [asdict(board) for board in budget.outputs],
                 "alarms": [
                     {
                         "points": _points(plan, alarm),

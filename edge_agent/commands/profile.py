@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from drivers.matching import Match
     from drivers.port import BusPort
     from drivers.profile import Profile
+    from drivers.profile_actions import OutputProfile
     from edge_agent.profile_trial import Trial
 
 _PARITY = {"none": "N", "even": "E", "odd": "O"}
@@ -165,9 +166,25 @@ def _points_table(profile: Profile, words: Words) -> Iterator[str]:
     if profile.outputs:
         yield ""
         yield f"{text(words, 'outputs')}:"
-        heads = [words["name"], text(words, "table"), text(words, "address")]
-        rows = [[getattr(item.names, language), item.table, str(item.address)] for item in profile.outputs.values()]
+        heads = [
+            text(words, "output"),
+            text(words, "table"),
+            text(words, "address"),
+            text(words, "drops"),
+            words["name"],
+        ]
+        rows = [
+            [name, item.table, str(item.address), _drops(profile, item, words), getattr(item.names, language)]
+            for name, item in profile.outputs.items()
+        ]
         yield from table(heads, rows, right=frozenset({2}))
+
+
+def _drops(profile: Profile, output: OutputProfile, words: Words) -> str:
+    """Says how the device itself switches an output off again."""
+    if output.pulse is not None:
+        return text(words, "pulse", seconds=output.pulse.most * output.pulse.count_ms // 1000)
+    return text(words, "watchdog") if profile.watchdog is not None and output.safe is not None else "-"
 
 
 def _test(options: argparse.Namespace, words: Words) -> int:

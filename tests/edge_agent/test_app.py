@@ -21,6 +21,8 @@ from tests.edge_agent.running_agent import RunningAgent, site, until
 from tests.edge_agent.site_files import GATEWAY, MAIN, PORTS, write_site
 from tests.edge_agent.tcp_device import TcpDevice
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def devices() -> Iterator[list[TcpDevice]]:

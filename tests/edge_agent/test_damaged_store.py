@@ -112,8 +112,9 @@ def test_the_agent_goes_on_tells_and_deletes_nothing(agent: RunningAgent, tmp_pa
     until(lambda: told in agent.said(), f"that somebody is told: {told}")
     before = _sealed(agent)
     until(lambda: _sealed(agent) > before + 5, "more readings", within_s=5.0)
+    # A disk that others use answers late now and then; the agent comes back by itself.
+    until(lambda: agent.status().get("store") == "normal", "a store that answers")
     status = agent.status()
-    assert status["store"] == "normal"
     assert agent.said().count(told) == 1, "told again and again"
     asides = json.loads(agent.command("spool", "status", "--json").stdout)["damaged_files"]
     assert len(asides) == status["spool_damaged_files"] == (0 if name == "no log" else 1)
@@ -151,7 +152,7 @@ def test_a_file_that_is_written_over_while_the_agent_runs_is_put_aside(agent: Ru
     until(lambda: agent.status().get("spool_damaged_files"), "the file put aside")
     before = _sealed(agent)
     until(lambda: _sealed(agent) > before + 5, "more readings", within_s=5.0)
-    assert agent.status()["store"] == "normal"
+    until(lambda: agent.status().get("store") == "normal", "a store that answers")
     assert agent.end() == 0
     assert "Traceback" not in agent.said()
     lanes = agent.verified()

@@ -47,15 +47,20 @@ async def pass_s(bench: Bench, seconds: float) -> None:
     await bench.settle()
 
 
+def sent(bench: Bench) -> list[tuple[Lane, int]]:
+    """Returns what went out, each batch once: what waits long for its receipt is sent again."""
+    return list(dict.fromkeys(bench.batches()))
+
+
 async def test_a_cap_holds_data_up_and_never_an_alarm(bench: Bench) -> None:
     capped(bench)
     await bench.settle()
     use_up(bench, 60)
     await bench.seal()
     await bench.seal(Lane.ALARM)
-    assert bench.batches() == [(Lane.ALARM, 1)]
+    assert sent(bench) == [(Lane.ALARM, 1)]
     await pass_s(bench, 70)
-    assert bench.batches() == [(Lane.ALARM, 1), (Lane.DATA, 1)]
+    assert sent(bench) == [(Lane.ALARM, 1), (Lane.DATA, 1)]
 
 
 async def test_when_something_may_go_again_the_newest_goes_before_history(bench: Bench) -> None:
@@ -66,12 +71,12 @@ async def test_when_something_may_go_again_the_newest_goes_before_history(bench:
     for _ in range(3):
         await bench.seal()
     await bench.settle()
-    assert bench.batches() == [(Lane.DATA, 1)]
+    assert sent(bench) == [(Lane.DATA, 1)]
     await pass_s(bench, 60)
-    assert bench.batches()[:2] == [(Lane.DATA, 1), (Lane.DATA, 4)]
+    assert sent(bench)[:2] == [(Lane.DATA, 1), (Lane.DATA, 4)]
     for _ in range(12):
         await pass_s(bench, 2)
-    assert bench.batches() == [(Lane.DATA, 1), (Lane.DATA, 4), (Lane.DATA, 2), (Lane.DATA, 3)]
+    assert sent(bench) == [(Lane.DATA, 1), (Lane.DATA, 4), (Lane.DATA, 2), (Lane.DATA, 3)]
 
 
 async def test_the_task_itself_waits_for_the_cap_and_goes_on(bench: Bench) -> None:

@@ -15,6 +15,8 @@ import pytest
 
 from tests.system.rig import POINT, Rig, until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:

@@ -27,6 +27,7 @@ from simulators.world import World
 from tests.drivers.pty_devices import Answer, PtyDevices, prompt
 from tests.edge_agent.running_agent import RunningAgent, until
 
+pytestmark = pytest.mark.slow
 Capture = pytest.CaptureFixture[str]
 
 
@@ -67,6 +68,7 @@ def scan(arguments: list[str], capsys: Capture) -> tuple[int, dict[str, Any], st
     return status, json.loads(captured.out) if captured.out else {}, captured.err
 
 
+@pytest.mark.alone
 def test_a_scan_of_a_line_of_its_own_finds_also_who_is_slow(capsys: Capture) -> None:
     with PtyDevices(devices) as line:
         status, found, err = scan([line.path, "--bauds", "9600"], capsys)
@@ -290,7 +292,6 @@ def running(tmp_path: Path) -> Iterator[RunningAgent]:
         bus.stop()
 
 
-@pytest.mark.slow
 def test_a_scan_and_a_read_through_the_running_agent(running: RunningAgent, capsys: Capture) -> None:
     place = ["--config", str(running.config)]
     status, found, err = scan(["bus-1", *place], capsys)
@@ -309,7 +310,6 @@ def test_a_scan_and_a_read_through_the_running_agent(running: RunningAgent, caps
     assert main(["doctor", "bus-1", "--unit", "4", *place]) == 0, capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_the_agent_keeps_polling_while_its_line_is_lent(running: RunningAgent, capsys: Capture) -> None:
     def good() -> int:
         return int(running.status()["subjects"]["device/main"]["good"])

@@ -41,7 +41,7 @@ def bus(tmp_path: Path) -> Iterator[RtuBus]:
     bus.stop()
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 async def test_a_fast_pass_is_over_within_12_s_and_finds_the_slow_one_by_its_late_reply(bus: RtuBus) -> None:
     settings = Settings()
     line = OwnLine(str(bus.line.path), settings)

@@ -14,6 +14,7 @@ from edge_agent.replacements import read_replacements
 from tests.edge_agent.tcp_device import TcpDevice
 from tests.edge_agent.tools.new_unit import NewUnit
 
+pytestmark = pytest.mark.slow
 KELLER_ADDRESS = 0x020D
 SERIAL = 0x0202
 SITE = """

@@ -102,7 +102,7 @@ def _of(batches: list[Batch], catalogue: Catalogue, key: str) -> list[float]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 def test_features_alarm_and_waveform_are_sealed(agent: RunningAgent, device: ShakingDevice) -> None:
     agent.start()
     until(lambda: int(agent.status().get("sealed_batches", 0)) > 2, "some seals")

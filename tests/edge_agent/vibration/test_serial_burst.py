@@ -70,7 +70,7 @@ async def burst(path: str, *, step_us: int, length_us: int) -> list[Tick]:
         await running
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 async def test_a_burst_on_a_serial_line_has_its_rate_and_finds_the_tone() -> None:
     with PtyDevices(shaking) as line:
         rows = await burst(line.path, step_us=20_000, length_us=6_000_000)
