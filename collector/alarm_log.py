@@ -17,6 +17,7 @@ from typing import Any
 
 from collector.decisions import ask_for_review
 from collector.errors import StoreError
+from collector.real_warning import make_real
 from collector.views import AlarmView, Change, Queries
 from contracts.batch import AlarmEvent
 from contracts.fields import pack
@@ -144,6 +145,23 @@ class AlarmActions:
     def unacknowledge(self, alarm_id: str, by: str, note: str = "", source: str = "") -> AlarmView | None:
         """Notes that somebody takes the acknowledgement back, which stays in the record; as ``acknowledge``."""
         return self._say("unacknowledge", alarm_id, by, note, source)
+
+    def warn(self, alarm_id: str, by: str, note: str = "", source: str = "") -> AlarmView | None:
+        """Makes a trial alarm a real warning, which pages; returns the alarm, or None where there is none.
+
+        Raises:
+            NotOnTrialError: it is not held back for trial.
+            StoreError: it could not be kept.
+        """
+        alarm = self._queries.alarm(alarm_id)
+        if alarm is None:
+            return None
+        id, at_us = bytes.fromhex(alarm.id), self._now_us()
+        self._wait(
+            self._run(lambda db: make_real(db, id, by=by[:80], at_us=at_us, note=note[:500], source=source[:80]))
+        )
+        self._on_change(Change(gateways=frozenset(), alarms=frozenset((alarm.id,)), points=frozenset()))
+        return self._queries.alarm(alarm_id)
 
     def _say(self, action: str, alarm_id: str, by: str, note: str, source: str) -> AlarmView | None:
         alarm = self._queries.alarm(alarm_id)

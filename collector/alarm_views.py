@@ -1,32 +1,32 @@
 """Alarms as they are shown: the newest event's state, the raising event's time line.
 
-Besides the gateways' own alarms there is one that the collector raises itself: a gateway
-identity that is used twice (two hashes for one sequence number, or two epochs with one
-parent that grow side by side).  It is computed when asked, from the ledgers.
+Beside those of the gateways there are the collector's own (``collector.own_alarms``), which stand in a
+table of their own; the journal lays the two beside each other.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import heapq
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
+from itertools import islice
 from typing import Any, Protocol
 
 from collector import journal
-from collector.measurement import LATE_US, Decision, Measurement, Reason, measure
+from collector.confirmations import count_trial
+from collector.journal import Key
+from collector.measurement import LATE_US, Decision, Measurement, Reason, is_test, measure
 from collector.notify.log import read_of_alarm
+from collector.own_alarms import IDENTITY_RULE, SEVERITY
 from collector.point_views import show_number
+from collector.real_warning import ACTION
 from collector.statements import Stated, read_statement
 from collector.views import AlarmCounts, AlarmFilter, AlarmPage, AlarmView
 from contracts.batch import AlarmEvent
 from contracts.catalogue import CataloguePoint
 from contracts.fields import unpack
 from contracts.units import UNITS
-
-#: two epochs of one parent that are both heard this long after the second began are two gateways (us)
-ALTERNATING_US = 10_000_000
 
 
 class Sources(Protocol):
@@ -55,7 +55,7 @@ class AlarmReader:
         where, rank = ("WHERE is_over=0", f"{_IS_SEEN}, {_RANK},") if standing_only else ("", "")
         chosen = f"SELECT * FROM alarm a {where} ORDER BY is_over, {rank} raised_us DESC LIMIT ?"
         rows = self._db.execute(f"{_ALARMS.format(chosen=chosen)} ORDER BY is_over, {rank} raised_us DESC", (limit,))
-        return self._identity_alarms() + [self._view(row) for row in rows.fetchall()]
+        return self._own_alarms() + [self._view(row) for row in rows.fetchall()]
 
     def alarm(self, id: str) -> AlarmView | None:
         found = self.by_id([id])
@@ -73,7 +73,7 @@ class AlarmReader:
             if row is not None:
                 found.append(self._view(row))
                 continue
-            own = self._identity_alarms() if own is None else own
+            own = self._own_alarms() if own is None else own
             found += [alarm for alarm in own if alarm.id == id]
         return found
 
@@ -89,11 +89,17 @@ class AlarmReader:
         for severity, count, without in self._db.execute(_COUNTS).fetchall():
             counts[severity] = count
             unseen += without
-        for alarm in self._identity_alarms():
+        for alarm in self._own_alarms():
             counts[alarm.severity] = counts.get(alarm.severity, 0) + 1
             unseen += alarm.acknowledged_us is None
-        to_review = self._db.execute(_REVIEWS).fetchone()[0]
-        return AlarmCounts(standing=list(counts.items()), unacknowledged=unseen, to_review=to_review)
+        trial = count_trial(self._db)
+        return AlarmCounts(
+            standing=list(counts.items()),
+            unacknowledged=unseen,
+            to_review=self._db.execute(_REVIEWS).fetchone()[0],
+            on_trial=trial.points,
+            trial_since_us=trial.since_us,
+        )
 
     def journal(self, filter: AlarmFilter, *, limit: int, after: str | None) -> AlarmPage:
         """Returns one page; raises ValueError with a sentence."""
@@ -105,29 +111,43 @@ class AlarmReader:
             if row is None:
                 return AlarmPage(alarms=[], next=None)
             gateway_no = row[0]
-        sifted = filter.state in (Measurement.ACTIVE, Measurement.SOURCE_SILENT)
-        found: list[AlarmView] = []
+        keys = list(islice(self._journal_keys(filter, gateway_no, place, limit), limit + 1))
+        own = {(row[3], row[0], row[2]): row for row in self._db.execute(_OWN).fetchall()}
+        found = [self._own_alarm(*own[key]) if key in own else self._by_key(key) for key in keys[:limit]]
+        return AlarmPage(alarms=found, next=journal.write_place(keys[limit - 1]) if len(keys) > limit else None)
+
+    def _journal_keys(
+        self, filter: AlarmFilter, gateway_no: int | None, place: Key | None, limit: int
+    ) -> Iterator[Key]:
+        """Yields the places of the journal from ``place`` on: alarms are looked at only when they are shown."""
+        rows = self._db.execute(_OWN).fetchall()
+        own = journal.own_keys([(row[3], row[0], row[2]) for row in rows], filter, SEVERITY, gateway_no, place)
+        return heapq.merge(self._alarm_keys(filter, gateway_no, place, limit + 1), own, reverse=True)
+
+    def _alarm_keys(self, filter: AlarmFilter, gateway_no: int | None, place: Key | None, limit: int) -> Iterator[Key]:
+        gateways = dict(self._db.execute("SELECT no, id FROM gateway"))
         while True:
-            chosen = journal.select(filter, gateway_no, place, limit + 1)
-            sql = f"{_ALARMS.format(chosen=chosen.sql)} ORDER BY a.raised_us DESC, a.gateway_no DESC, a.id DESC"
-            rows = self._db.execute(sql, chosen.values).fetchall()
-            for row in rows[:limit]:
-                view = self._view(row)
-                place = (row[_RAISED], row[_GATEWAY_NO], row[_ID])
-                if sifted and view.measurement != filter.state:
-                    continue
-                found.append(view)
-                if len(found) == limit and sifted:
-                    return AlarmPage(alarms=found, next=journal.write_place(place))
-            if len(rows) <= limit:
-                return AlarmPage(alarms=found, next=None)
-            if len(found) >= limit and place is not None:
-                return AlarmPage(alarms=found, next=journal.write_place(place))
+            chosen = journal.select(filter, gateway_no, place, limit)
+            rows = self._db.execute(chosen.sql, chosen.values).fetchall()
+            for no, id, point, raised_us in rows:
+                place = (raised_us, no, id)
+                if filter.state in (Measurement.ACTIVE, Measurement.SOURCE_SILENT):
+                    is_silent = self._sources.is_silent(gateways[no], point)
+                    if is_silent is (filter.state == Measurement.ACTIVE):
+                        continue
+                yield place
+            if len(rows) < limit:
+                return
+            limit = max(limit, _CHUNK)
+
+    def _by_key(self, key: Key) -> AlarmView:
+        sql = _ALARMS.format(chosen="SELECT * FROM alarm WHERE gateway_no=? AND id=?")
+        return self._view(self._db.execute(sql, key[1:]).fetchone())
 
     def _view(self, row: tuple[Any, ...]) -> AlarmView:
         gateway, id, raised_us, newest_raw, newest_judged_us, first_raw = row[:6]
         first, order = row[6:11], row[11:14]
-        gateway_no, shown_us, decision, reason, decided_us, trust = row[14:]
+        gateway_no, shown_us, decision, reason, decided_us, trust, first_decided_us = row[14:]
         sampled_us, judged_us, sealed_us, received_us, committed_us = first
         newest = AlarmEvent.from_wire(unpack(newest_raw))
         event = newest if first_raw is None else AlarmEvent.from_wire(unpack(first_raw))
@@ -135,13 +155,17 @@ class AlarmReader:
         point = self._sources.point(gateway, event.point)
         said = self._said(id)
         by, at_us = acknowledged(said)
+        warned_by, warned_us = warned(said)
         sampled_us = raised_us if sampled_us is None else sampled_us
         judged_us = newest_judged_us if judged_us is None else judged_us
-        came_us = received_us if received_us is not None else decided_us
+        # When word of it came is what was decided before the desk spoke.
+        word_us = first_decided_us if reason == Reason.DESK else decided_us
+        came_us = received_us if received_us is not None else word_us
         step = point.resolution if point is not None and point.kind == "int" else None
         is_over = newest.state == "cleared"
         is_silent = not is_over and self._sources.is_silent(gateway, event.point)
         stated = self._stated(gateway_no)
+        is_tested = is_test(newest.rule_id, newest.cause, newest.marks)
         return AlarmView(
             id=id.hex(),
             gateway=gateway,
@@ -155,8 +179,10 @@ class AlarmReader:
             scheme=newest.scheme,
             state=newest.state,
             is_source_silent=is_silent,
-            is_unstated=stated is not None and not is_over and stated.is_missing(id, order, newest.severity),
-            is_stated_over=stated is not None and is_over and stated.contradicts(id, order),
+            is_unstated=stated is not None
+            and not (is_over or is_tested)
+            and stated.is_missing(id, order, newest.severity),
+            is_stated_over=stated is not None and is_over and not is_tested and stated.contradicts(id, order),
             measurement=measure(newest.state, is_source_silent=is_silent).value,
             cause=newest.cause,
             limit=newest.limit,
@@ -180,11 +206,14 @@ class AlarmReader:
             decision=decision or Decision.NOTHING.value,
             decision_reason=reason or Reason.BEFORE.value,
             decided_us=decided_us,
-            stood_s=_stood_s(raised_us, decided_us, newest_judged_us if is_over else None),
+            stood_s=_stood_s(raised_us, word_us, newest_judged_us if is_over else None),
             acknowledged_by=by,
             acknowledged_us=at_us,
             acknowledgements=said,
+            warned_by=warned_by,
+            warned_us=warned_us,
             marks=newest.marks,
+            is_test=is_tested,
             notices=read_of_alarm(self._db, gateway_no, id),
         )
 
@@ -200,71 +229,25 @@ class AlarmReader:
 
     # ---- the collector's own alarm ----------------------------------------------------------
 
-    @staticmethod
-    def identity_facts(db: sqlite3.Connection, gateway_no: int) -> dict[str, float | int | str | None]:
-        """Returns what looks wrong about who a gateway is; empty when nothing does."""
-        facts: dict[str, float | int | str | None] = {}
-        forks = breaks = 0
-        for fork_text, break_text in db.execute(
-            "SELECT c.forks, c.breaks FROM chain c JOIN epoch_name n ON n.no=c.epoch_no WHERE n.gateway_no=?"
-            " AND (c.forks<>'[]' OR c.breaks<>'[]')",
-            (gateway_no,),
-        ):
-            forks += len(json.loads(fork_text))
-            breaks += len(json.loads(break_text))
-        if forks:
-            facts["forks"] = forks
-        if breaks:
-            facts["chain_breaks"] = breaks
-        rolled_back = db.execute(_ROLLED_BACK, (gateway_no,)).fetchone()[0]
-        if rolled_back:
-            facts["rolled_back"] = rolled_back
-        alternating = db.execute(_ALTERNATING, (gateway_no, ALTERNATING_US)).fetchone()[0]
-        if alternating is not None:
-            facts["alternating_since_us"] = alternating
-        return facts
+    def _own_alarms(self) -> list[AlarmView]:
+        rows = self._db.execute(_OWN).fetchall()
+        return [self._own_alarm(*row) for row in rows]
 
-    def _identity_alarms(self) -> list[AlarmView]:
-        found = []
-        for no, gateway in self._db.execute("SELECT no, id FROM gateway ORDER BY id").fetchall():
-            facts = self.identity_facts(self._db, no)
-            if "forks" in facts or "alternating_since_us" in facts:
-                since = facts.get("alternating_since_us")
-                if since is None:
-                    since = self._first_fork_us(no)
-                found.append(self._identity_alarm(gateway, int(since or 0)))
-        return found
-
-    def _first_fork_us(self, gateway_no: int) -> int:
-        """Returns when the second of two contents for one number came, for the first such number (UTC us).
-
-        Where neither is a batch that is still here: when their epoch began, which is not later.
-        """
-        row = self._db.execute(
-            "SELECT min(known_us) FROM (SELECT coalesce(max(e.arrived_us), p.first_arrived_us) AS known_us"
-            " FROM chain c JOIN epoch_name n ON n.no=c.epoch_no JOIN json_each(c.forks) f"
-            " LEFT JOIN epoch p ON p.epoch_no=c.epoch_no"
-            " LEFT JOIN evidence e ON e.epoch_no=c.epoch_no AND e.lane=c.lane AND e.seq=f.value"
-            " WHERE n.gateway_no=? GROUP BY c.epoch_no, c.lane, f.value)",
-            (gateway_no,),
-        ).fetchone()
-        return int(row[0] or 0)
-
-    def _identity_alarm(self, gateway: str, at_us: int) -> AlarmView:
-        id = hashlib.sha256(b"identity\0" + gateway.encode()).digest()[:16]
+    def _own_alarm(
+        self, gateway_no: int, gateway: str, id: bytes, raised_us: int, decided_us: int, shown_us: int | None
+    ) -> AlarmView:
         said = self._said(id)
         by, acknowledged_us = acknowledged(said)
-        shown = self._db.execute("SELECT shown_us FROM alarm_shown WHERE alarm_id=?", (id,)).fetchone()
         return AlarmView(
             id=id.hex(), gateway=gateway, point="", en="Gateway identity used twice", zh="网关身份被重复使用",
-            rule_id="collector/identity", rule_en="two gateways sign with one key", rule_zh="两台网关使用同一密钥签名",
-            severity="orange", scheme="collector", state="active", is_source_silent=False, is_unstated=False,
+            rule_id=IDENTITY_RULE, rule_en="two gateways sign with one key", rule_zh="两台网关使用同一密钥签名",
+            severity=SEVERITY, scheme="collector", state="active", is_source_silent=False, is_unstated=False,
             is_stated_over=False, measurement="active", cause="cloned", limit=None, value=None, shown="", code=0,
-            quantity="", unit="1", unit_en="", unit_zh="", raised_us=at_us, cleared_us=None, sampled_us=at_us,
-            judged_us=at_us, sealed_us=None, received_us=at_us, committed_us=None,
-            shown_us=None if shown is None else shown[0], latency_ms=None, is_late=False, decision="page",
-            decision_reason="new", decided_us=at_us, stood_s=0.0, acknowledged_by=by, acknowledged_us=acknowledged_us,
-            acknowledgements=said, marks=(),
+            quantity="", unit="1", unit_en="", unit_zh="", raised_us=raised_us, cleared_us=None, sampled_us=raised_us,
+            judged_us=raised_us, sealed_us=None, received_us=raised_us, committed_us=None, shown_us=shown_us,
+            latency_ms=None, is_late=False, decision="page", decision_reason="new", decided_us=decided_us, stood_s=0.0,
+            acknowledged_by=by, acknowledged_us=acknowledged_us, acknowledgements=said, marks=(),
+            notices=read_of_alarm(self._db, gateway_no, id),
         )  # fmt: skip
 
 
@@ -282,9 +265,14 @@ def acknowledged(said: Iterable[tuple[str, str, int, str, str]]) -> tuple[str | 
     for action, name, when_us, _, _ in said:
         if action == "unacknowledge":
             by, at_us = None, None
-        elif by is None:
+        elif action == "acknowledge" and by is None:
             by, at_us = name, when_us
     return by, at_us
+
+
+def warned(said: Iterable[tuple[str, str, int, str, str]]) -> tuple[str | None, int | None]:
+    """Returns who made it a real warning, and when; None where nobody has."""
+    return next(((name, at_us) for action, name, at_us, _, _ in said if action == ACTION), (None, None))
 
 
 def _fine(value: float) -> Fraction | None:
@@ -295,16 +283,18 @@ def _fine(value: float) -> Fraction | None:
 _RANK = "CASE severity WHEN 'red' THEN 0 WHEN 'orange' THEN 1 WHEN 'yellow' THEN 2 WHEN 'blue' THEN 3 ELSE 4 END"
 
 _IS_SEEN = """coalesce(
-  (SELECT k.action FROM acknowledgement k WHERE k.alarm_id=a.id ORDER BY k.id DESC LIMIT 1), '')='acknowledge'"""
+  (SELECT k.action FROM acknowledgement k WHERE k.alarm_id=a.id AND k.action<>'warn' ORDER BY k.id DESC LIMIT 1),
+  '')='acknowledge'"""
 
-#: columns of the query below
-_ID, _RAISED, _GATEWAY_NO = 1, 2, 14
+#: rows of the journal that are looked at together, where a page takes more than itself
+_CHUNK = 1000
 
 # The alarms are chosen first, so that what is shown of them is read for a page of them and not for all.
 _ALARMS = """
 SELECT g.id, a.id, a.raised_us, n.event, n.judged_us, f.event, f.sampled_us, f.judged_us,
   v.sealed_us + v.wall_us - v.first_us, v.arrived_us, s.committed_us, a.rank, a.boot_no, a.mono_us,
-  a.gateway_no, w.shown_us, d.decision, d.reason, d.arrived_us, (SELECT b.trust FROM boot b WHERE b.no=a.boot_no)
+  a.gateway_no, w.shown_us, d.decision, d.reason, d.arrived_us, (SELECT b.trust FROM boot b WHERE b.no=a.boot_no),
+  (SELECT min(e.arrived_us) FROM decision e WHERE e.gateway_no=a.gateway_no AND e.alarm_id=a.id)
 FROM ({chosen}) a JOIN gateway g ON g.no=a.gateway_no
 JOIN alarm_event n ON n.gateway_no=a.gateway_no AND n.id=a.event_id
 LEFT JOIN alarm_event f ON f.gateway_no=a.gateway_no AND f.id=a.id
@@ -326,22 +316,14 @@ SELECT count(*) FROM review r CROSS JOIN alarm a ON a.gateway_no=r.gateway_no AN
 
 _COUNTS = """
 SELECT a.severity, count(*), sum(coalesce(
-  (SELECT k.action FROM acknowledgement k WHERE k.alarm_id=a.id ORDER BY k.id DESC LIMIT 1), '')<>'acknowledge')
+  (SELECT k.action FROM acknowledgement k WHERE k.alarm_id=a.id AND k.action<>'warn' ORDER BY k.id DESC LIMIT 1),
+  '')<>'acknowledge')
 FROM alarm a WHERE a.is_over=0 GROUP BY a.severity
 """
 
-_ROLLED_BACK = """
-SELECT count(*) FROM epoch p JOIN epoch_name n ON n.no=p.epoch_no
-JOIN epoch_name q ON q.gateway_no=n.gateway_no AND q.epoch=p.parent
-JOIN chain c ON c.epoch_no=q.no AND c.newest > CASE c.lane WHEN 0 THEN p.parent_alarm_seq ELSE p.parent_data_seq END
-WHERE n.gateway_no=? AND p.is_volatile=0
-"""
-
-# Arrival of the second epoch where the first one was still heard afterwards, and the second too.
-_ALTERNATING = """
-SELECT min(b.first_arrived_us) FROM epoch a JOIN epoch_name n ON n.no=a.epoch_no
-JOIN epoch_name m ON m.gateway_no=n.gateway_no JOIN epoch b ON b.epoch_no=m.no
-WHERE n.gateway_no=?1 AND a.epoch_no<>b.epoch_no AND a.is_volatile=0 AND b.is_volatile=0 AND a.parent=b.parent
-  AND a.first_arrived_us <= b.first_arrived_us AND a.last_arrived_us > b.first_arrived_us + ?2
-  AND b.last_arrived_us > b.first_arrived_us + ?2
+_OWN = """
+SELECT o.gateway_no, g.id, o.id, o.raised_us, coalesce(
+  (SELECT max(d.arrived_us) FROM decision d WHERE d.gateway_no=o.gateway_no AND d.alarm_id=o.id), o.raised_us),
+  (SELECT w.shown_us FROM alarm_shown w WHERE w.alarm_id=o.id)
+FROM own_alarm o JOIN gateway g ON g.no=o.gateway_no ORDER BY g.id
 """

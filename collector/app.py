@@ -18,15 +18,18 @@ from collector.alarm_log import AlarmActions
 from collector.broker import EmbeddedBroker
 from collector.changes import ChangeHub
 from collector.data_dir import Lock, database, prepare, wall_us
+from collector.database import open_reader
+from collector.documents import Documents
 from collector.errors import BusyError
 from collector.ingest import Accepted, Asked, Verdict, judge_message
 from collector.keys import Registry
 from collector.mender import Mender
 from collector.mqtt_link import MqttLink
 from collector.notify.board import NotifyBoard
+from collector.notify.reload import RulesFile
 from collector.queries import SqliteQueries
 from collector.retention import Pruner
-from collector.settings import Settings, read_password
+from collector.settings import SETTINGS_FILE, Settings, read_password
 from collector.store import Arrival, Store
 from collector.views import Change
 from collector.watching import Watching
@@ -38,8 +41,9 @@ _LOG = logging.getLogger(__name__)
 class Collector:
     """Ingest without the pages: broker, link, writer, store."""
 
-    def __init__(self, data: Path, settings: Settings) -> None:
-        """Takes a prepared data directory; nothing starts here."""
+    def __init__(self, data: Path, settings: Settings, settings_file: Path | None = None) -> None:
+        """Takes a prepared data directory, and where the settings are from; nothing starts here."""
+        self._settings_file = settings_file if settings_file is not None else data / SETTINGS_FILE
         self.data = data
         self.settings = settings
         self.changes = ChangeHub()
@@ -80,6 +84,8 @@ class Collector:
             on_change=self.changes.tell,
             names=self._names,
         )
+        self._rules_file = RulesFile(self._settings_file, self.data, self.notify, self.settings.notify)
+        self.letters = Documents(self.data, self.writer.run, lambda: open_reader(database(self.data)), wall_us)
         self._pruner = Pruner(self.writer.run, signer, self.settings.retention.days, wall_us)
         self._mender = Mender(self.writer.run, self._store.mend)
         self.writer.start()
@@ -87,10 +93,11 @@ class Collector:
         self._pruner.start()
         self._mender.start()
         self.notify.start()
+        self._rules_file.start()
 
     def stop(self) -> None:
         """Stops in the order of the flow, so that what was taken is still committed; safe twice."""
-        for part in ("_mender", "_pruner", "_link", "notify", "writer", "_broker"):
+        for part in ("_mender", "_pruner", "_link", "_rules_file", "notify", "writer", "_broker"):
             found: Any = getattr(self, part, None)
             if found is not None:
                 found.stop()
@@ -136,8 +143,8 @@ class Collector:
         return self.writer.counters() | own | self._store.clock_skew.counters()
 
 
-def serve(data: Path, settings: Settings) -> None:
-    """Runs until SIGINT or SIGTERM.
+def serve(data: Path, settings: Settings, settings_file: Path | None = None) -> None:
+    """Runs until SIGINT or SIGTERM; rules of notification are read again where ``settings_file`` changes.
 
     Raises:
         CollectorError: something does not start; with a sentence.
@@ -147,7 +154,7 @@ def serve(data: Path, settings: Settings) -> None:
     _take_signals()
     with Lock(data):
         listener = _listen(settings.http.host, settings.http.port)
-        collector = Collector(data, settings)
+        collector = Collector(data, settings, settings_file)
         try:
             collector.start()
             calm_garbage_collection()
@@ -207,6 +214,7 @@ async def _serve_pages(collector: Collector, listener: socket.socket) -> None:
         host_names=collector.settings.http.names,
         watcher=collector.watching,
         notifying=collector.notify,
+        letters=collector.letters,
     )
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=3)
     server = uvicorn.Server(config)

@@ -118,12 +118,13 @@ def _init(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     from collector.app import serve
-    from collector.settings import load_settings
+    from collector.settings import SETTINGS_FILE, load_settings
 
     path: Path | None = options.settings
     if path is not None and not path.exists():
         raise SettingsError(f"{path} is not there")
-    serve(options.data, load_settings(path or options.data / "settings.toml"))
+    path = path or options.data / SETTINGS_FILE
+    serve(options.data, load_settings(path), path)
     return 0
 
 

@@ -3,6 +3,7 @@
 evidence.sqlite3 (-wal, -shm)   the database
 collector.key, collector.pub    the collector's own key
 gateways/                       one file per registered gateway
+documents/                      letters that confirm limits, each under its SHA-256
 settings.toml                   optional
 lock                            held by the one process that writes
 """

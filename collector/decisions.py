@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping
 
-from collector.measurement import LATE_US, TRIAL, Decision, decide, measure, rises
+from collector.measurement import LATE_US, TRIAL, Decision, decide, is_test, measure, rises
 from collector.statements import Stated, read_statement
 from contracts.batch import AlarmEvent
 from contracts.fields import unpack
@@ -47,6 +47,7 @@ def keep_decisions(db: sqlite3.Connection, alarms: Iterable[tuple[int, bytes]], 
             is_late=not trust or arrived[gateway_no] - judged_us > LATE_US,
             is_unstated=stated is not None and stated.is_missing(id, (rank, boot_no, mono_us), severity),
             is_trial=TRIAL in newest.marks,
+            is_tested=is_test(newest.rule_id, newest.cause, newest.marks),
         )
         if rises(held, verdict.decision):
             db.execute(
@@ -84,7 +85,8 @@ INSERT INTO review(alarm_id, gateway_no, arrived_us)
 SELECT d.alarm_id, d.gateway_no, d.arrived_us FROM alarm a
 JOIN decision d ON d.id=(SELECT max(e.id) FROM decision e WHERE e.gateway_no=a.gateway_no AND e.alarm_id=a.id)
 WHERE a.id=? AND d.decision='review' AND coalesce(
-  (SELECT k.action FROM acknowledgement k WHERE k.alarm_id=a.id ORDER BY k.id DESC LIMIT 1), '')<>'acknowledge'
+  (SELECT k.action FROM acknowledgement k WHERE k.alarm_id=a.id AND k.action<>'warn' ORDER BY k.id DESC LIMIT 1),
+  '')<>'acknowledge'
 ON CONFLICT DO NOTHING
 """
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from collector.measurement import DECISIONS, LATE_US, TABLE, TRIAL, Measurement, Signal, decide
+from collector.measurement import DECISIONS, LATE_US, TABLE, TEST, TRIAL, Decision, Measurement, Reason, Signal, decide
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "alarm-states.md"
 
@@ -57,11 +57,14 @@ def _decisions() -> str:
     for (state, is_late), verdict in DECISIONS.items():
         lines.append(f"| {state} | {'yes' if is_late else 'no'} | {verdict.decision} | {verdict.reason} |")
     unstated = decide(Measurement.ACTIVE, is_late=True, is_unstated=True, is_trial=False)
+    tested = decide(Measurement.ACTIVE, is_late=False, is_unstated=False, is_trial=False, is_tested=True)
     trial = decide(Measurement.ACTIVE, is_late=False, is_unstated=False, is_trial=True)
     lines += [
         f"| not cleared, and the gateway has stated all its alarms since without it | | {unstated.decision} "
         f"| {unstated.reason} |",
+        f"| any, and it is a test alarm (rule, cause and mark `{TEST}`) | | {tested.decision} | {tested.reason} |",
         f"| any, and its newest event carries the mark `{TRIAL}` | | {trial.decision} | {trial.reason} |",
+        f"| held back for trial, and the desk makes it a real warning | | {Decision.PAGE} | {Reason.DESK} |",
     ]
     return "\n".join([*lines, ""])
 

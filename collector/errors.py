@@ -23,3 +23,11 @@ class StoreError(CollectorError):
 
 class BusyError(CollectorError):
     """Something else uses the data directory or the port; stop it, or choose another."""
+
+
+class NotOnTrialError(CollectorError):
+    """A person asked for a real warning of an alarm that is not held back for trial; asking again cannot help."""
+
+
+class LetterError(CollectorError):
+    """A letter cannot be attached or handed out; the message says what the file is and what was expected."""

@@ -19,6 +19,7 @@ from collector.schema import metadata
 _FACTS = (
     "gateway", "catalogue", "boot", "epoch_name", "waiting", "ask", "commit_stamp", "receipt", "link",
     "acknowledgement", "quarantine", "checkpoint", "decision", "review", "alarm_shown", "stated",
+    "confirmation", "document", "own_alarm",
 )  # fmt: skip
 _NAMES = {"integer": "no integer", "text": "no text", "blob": "no bytes"}
 

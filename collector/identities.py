@@ -19,6 +19,7 @@ _RANKED = (
     ("latest", "number_rank", "number_boot_no"),
     ("health", "rank", "boot_no"),
     ("alarm", "rank", "boot_no"),
+    ("upkeep", "rank", "boot_no"),
 )
 
 

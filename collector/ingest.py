@@ -177,6 +177,9 @@ def _times(batch: Batch) -> Iterator[tuple[str, int]]:
         yield "health.mono_us", record.mono_us
     for waveform in batch.waveforms:
         yield "waveform.begin_us", waveform.begin_us
+    for visit in batch.visits:
+        yield "visit.began_us", visit.began_us
+        yield "visit.ended_us", visit.ended_us
 
 
 def _anchor_times(anchor: Anchor) -> Iterator[tuple[str, int]]:

@@ -16,7 +16,7 @@ Nothing here reads a clock or a table of the database (``collector.decisions`` d
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -24,6 +24,8 @@ from enum import StrEnum
 LATE_US = 10_000_000
 #: mark of an event whose limits nobody has confirmed yet
 TRIAL = "trial"
+#: rule, cause and mark of an alarm that somebody sent to see whether it arrives; no rule of a pack has such an id
+TEST = "test"
 
 
 class Measurement(StrEnum):
@@ -95,6 +97,10 @@ class Reason(StrEnum):
     UNSTATED = "unstated"
     #: its limits are on trial: nothing leaves the room by itself
     TRIAL = "trial"
+    #: a person at the desk made a trial alarm a real warning (``collector.real_warning``)
+    DESK = "desk"
+    #: somebody sent it to see whether it arrives
+    TEST = "test"
     #: it was here before decisions were kept
     BEFORE = "before"
 
@@ -118,7 +124,12 @@ DECISIONS: Mapping[tuple[Measurement, bool], Verdict] = {
 }
 
 
-def decide(state: Measurement, *, is_late: bool, is_unstated: bool, is_trial: bool) -> Verdict:
+def is_test(rule_id: str, cause: str, marks: Collection[str]) -> bool:
+    """Returns whether an event is of a test alarm.  All three must say so: a real alarm is never taken for a test."""
+    return rule_id == TEST and cause == TEST and TEST in marks
+
+
+def decide(state: Measurement, *, is_late: bool, is_unstated: bool, is_trial: bool, is_tested: bool = False) -> Verdict:
     """Returns what an alarm asks for.
 
     Args:
@@ -126,7 +137,10 @@ def decide(state: Measurement, *, is_late: bool, is_unstated: bool, is_trial: bo
         is_late: by ``LATE_US``.
         is_unstated: the gateway has stated all its alarms since, without this one.
         is_trial: its newest event says that its limits are on trial.
+        is_tested: it is a test alarm.
     """
+    if is_tested:
+        return Verdict(decision=Decision.NOTHING, reason=Reason.TEST)
     if is_trial:
         return Verdict(decision=Decision.NOTHING, reason=Reason.TRIAL)
     if is_unstated and state is not Measurement.CLEARED:

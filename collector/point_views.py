@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from collector.trend import scaled
 from collector.views import PointView
+from collector.visit_views import LastVisit
 from contracts.catalogue import Catalogue, CataloguePoint
 from contracts.quality import CODES, quality_of
 from contracts.units import UNITS
@@ -55,6 +56,8 @@ def show_point(
     row: tuple[Any, ...] | None,
     timing: Timing,
     alarm: str | None,
+    visit: LastVisit | None = None,
+    due: Sequence[tuple[str, str, str]] = (),
 ) -> PointView:
     """Returns one point with its latest sample; ``row`` is of ``collector.queries``, None if there is none."""
     unit = UNITS[point.unit]
@@ -105,6 +108,8 @@ def show_point(
         high=point.high,
         limits=[(item.value, item.direction, item.severity, item.en, item.zh) for item in point.limits],
         alarm=alarm,
+        visit=visit,
+        due=due,
     )
 
 

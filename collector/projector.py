@@ -17,6 +17,7 @@ from collector.alarm_log import apply_event
 from collector.chain import EMPTY, Entry, Ledger, add, add_next, cover
 from collector.identities import Boot, Identities
 from collector.project import Form, Gathering, Place, read_form
+from collector.upkeep import apply_upkeep, apply_visit
 from collector.waveforms import apply_waveform
 from contracts.batch import AlarmEvent, Batch, Header, HealthRecord, Lane, LossRecord, Origin
 from contracts.catalogue import Catalogue
@@ -71,6 +72,8 @@ class Touched:
     points: list[tuple[int, str]]
     #: (gateway, id)
     alarms: set[tuple[int, bytes]]
+    #: epochs of these chains whose ledgers know two contents for one number
+    forked: set[int]
 
 
 class Projector:
@@ -197,6 +200,7 @@ class Projector:
             self._apply_event(facts, event, None)
         for record in batch.health:
             self._apply_health(facts, record)
+        self._apply_upkeep(facts, batch)
 
     def form(self, gateway_no: int, catalogue_no: int, catalogue: Catalogue) -> Form:
         """Returns the points of a catalogue."""
@@ -223,6 +227,27 @@ class Projector:
                 boot_no=facts.boot.no,
                 offset_us=facts.offset_us,
                 evidence_id=facts.evidence_id,
+            )
+        for visit in batch.visits:
+            apply_visit(
+                self._db,
+                visit,
+                gateway_no=facts.gateway_no,
+                boot_no=facts.boot.no,
+                sealed_us=batch.header.sealed_us,
+                offset_us=facts.offset_us,
+                evidence_id=facts.evidence_id,
+            )
+        self._apply_upkeep(facts, batch)
+
+    def _apply_upkeep(self, facts: Facts, batch: Batch) -> None:
+        for said in batch.upkeep:
+            apply_upkeep(
+                self._db,
+                said,
+                gateway_no=facts.gateway_no,
+                order=(facts.boot.rank, facts.boot.no, batch.header.sealed_us),
+                offset_us=facts.offset_us,
             )
 
     def _apply_event(self, facts: Facts, event: AlarmEvent, evidence_id: int | None) -> None:
@@ -361,7 +386,8 @@ class Projector:
                 )
             )
         self._db.executemany(_CHAIN, rows)
-        touched = Touched(self._dirty, self._points, self._alarms)
+        forked = {epoch_no for epoch_no, lane in self._dirty if self._chains[epoch_no, lane].ledger.forks}
+        touched = Touched(self._dirty, self._points, self._alarms, forked)
         self._begin()
         return touched
 

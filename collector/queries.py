@@ -12,17 +12,29 @@ import json
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from collector.alarm_views import AlarmReader
 from collector.chain_views import read_chains
 from collector.completeness import DAY_US, HOUR_US, read_completeness
+from collector.confirmations import read_letters, read_trial
 from collector.database import open_reader
+from collector.errands import Known, find_errands
 from collector.identities import read_catalogue
+from collector.own_alarms import identity_facts
 from collector.point_views import Silence, Timing, show_point
 from collector.statements import compare_statements
 from collector.trend import read_trend
+from collector.upkeep import (
+    read_due,
+    read_failed,
+    read_last_visits,
+    read_over_range,
+    read_upkeep,
+    read_visits,
+)
 from collector.views import (
     AlarmCounts,
     AlarmFilter,
@@ -31,15 +43,19 @@ from collector.views import (
     ChainView,
     CompletenessView,
     GatewayView,
+    LetterView,
     PointView,
     QuarantineView,
     StatementView,
     Trend,
+    TrialView,
     WaveformSamples,
     WaveformView,
 )
+from collector.visit_views import ErrandView, UpkeepView, VisitFilter, VisitPage
 from collector.waveforms import read_waveform, read_waveforms
 from contracts.catalogue import Catalogue, CataloguePoint
+from contracts.quality import Quality
 
 #: sealing interval where none can be seen yet (us), and its bounds
 _SEAL_US, _SEAL_LOW_US, _SEAL_HIGH_US = 2_000_000, 1_000_000, 120_000_000
@@ -91,9 +107,12 @@ class SqliteQueries:
 
     def gateways(self) -> list[GatewayView]:
         db, now_us = self._db(), self._now_us()
-        return [self._gateway(db, row, now_us) for row in db.execute(_GATEWAYS).fetchall()]
+        return [self._gateway(db, row, now_us)[0] for row in db.execute(_GATEWAYS).fetchall()]
 
-    def _gateway(self, db: sqlite3.Connection, row: tuple[Any, ...], now_us: int) -> GatewayView:
+    def _gateway(
+        self, db: sqlite3.Connection, row: tuple[Any, ...], now_us: int
+    ) -> tuple[GatewayView, list[PointView]]:
+        """Returns a gateway, and its points, which its counts are made of."""
         no, id, en, zh, arrived_us, version, clock, catalogue_no, boot_counter = row
         catalogue = None if catalogue_no is None else self._catalogue(db, catalogue_no)
         timing = self._timing(db, no, catalogue, arrived_us, now_us)
@@ -112,7 +131,7 @@ class SqliteQueries:
         else:
             liveness = "online"
         alarms = db.execute("SELECT count(*) FROM alarm WHERE gateway_no=? AND is_over=0", (no,)).fetchone()[0]
-        return GatewayView(
+        view = GatewayView(
             id=id,
             en=en or (catalogue.en if catalogue else ""),
             zh=zh or (catalogue.zh if catalogue else ""),
@@ -129,13 +148,14 @@ class SqliteQueries:
             alarms_active=alarms,
             health=self._health(db, no, id),
         )
+        return view, points
 
     def _health(self, db: sqlite3.Connection, no: int, id: str) -> dict[str, dict[str, float | int | str | None]]:
         facts = {
             subject: json.loads(text)
             for subject, text in db.execute("SELECT subject, facts FROM health WHERE gateway_no=? ORDER BY 1", (no,))
         }
-        identity = AlarmReader.identity_facts(db, no)
+        identity = identity_facts(db, no)
         if identity:
             facts["identity"] = identity
         return facts
@@ -186,8 +206,18 @@ class SqliteQueries:
         alarms: dict[str, str] = {}
         for key, severity in db.execute("SELECT point, severity FROM alarm WHERE gateway_no=? AND is_over=0", (no,)):
             alarms[key] = min(severity, alarms.get(key, severity), key=_SEVERITIES.index)
+        visits, due = read_last_visits(db, no), read_due(db, no)
         return [
-            show_point(id, catalogue, point, rows.get(point.key), timing, alarms.get(point.key))
+            show_point(
+                id,
+                catalogue,
+                point,
+                rows.get(point.key),
+                timing,
+                alarms.get(point.key),
+                visits.get(point.key),
+                due.get(point.key, ()),
+            )
             for point in catalogue.points
         ]
 
@@ -211,6 +241,16 @@ class SqliteQueries:
     def journal(self, filter: AlarmFilter, *, limit: int = 100, after: str | None = None) -> AlarmPage:
         return self._alarm_reader().journal(filter, limit=limit, after=after)
 
+    def trial(self, gateway: str | None = None, state: str | None = None) -> list[TrialView]:
+        db = self._db()
+        rows = [(row[0], row[1], row[7]) for row in db.execute(_GATEWAYS).fetchall() if gateway in (None, row[1])]
+        return read_trial(
+            db, [(no, id, None if cat is None else self._catalogue(db, cat)) for no, id, cat in rows], state
+        )
+
+    def letters(self) -> list[LetterView]:
+        return read_letters(self._db())
+
     def statements(self, gateway: str | None = None) -> list[StatementView]:
         return compare_statements(self._db(), gateway)
 
@@ -230,7 +270,7 @@ class SqliteQueries:
             return timing.gateway_silent, {}, frozenset()
         points = self._points_of(db, no, id, catalogue, timing)
         known = {point.key: point for point in catalogue.points}
-        return timing.gateway_silent, known, frozenset(point.key for point in points if point.is_stale)
+        return timing.gateway_silent, known, frozenset(point.key for point in points if _is_silent(point))
 
     def chains(self, gateway: str | None = None) -> list[ChainView]:
         return read_chains(self._db(), gateway)
@@ -259,6 +299,33 @@ class SqliteQueries:
 
     def waveform(self, gateway: str, id: str) -> WaveformSamples | None:
         return read_waveform(self._db(), gateway, id)
+
+    # ---- visits -----------------------------------------------------------------------------
+
+    def visits(self, filter: VisitFilter, *, limit: int = 100, after: str | None = None) -> VisitPage:
+        return read_visits(self._db(), filter, _Sources(self).point, limit=limit, after=after)
+
+    def upkeep(self, gateway: str | None = None) -> list[UpkeepView]:
+        return read_upkeep(self._db(), gateway)
+
+    def errands(self, gateway: str | None = None) -> list[ErrandView]:
+        db, now_us = self._db(), self._now_us()
+        known = []
+        for row in db.execute(_GATEWAYS).fetchall():
+            id = row[1]
+            if gateway not in (None, id):
+                continue
+            view, points = self._gateway(db, row, now_us)
+            known.append(
+                Known(
+                    view=view,
+                    points=points,
+                    upkeep=[said for said in read_upkeep(db, id) if said.is_stated],
+                    failed=read_failed(db, id),
+                    over_range=read_over_range(db, id),
+                )
+            )
+        return find_errands(known, now_us, datetime.fromtimestamp(now_us / 1e6, UTC).date())
 
     def completeness(
         self, start_us: int, end_us: int, *, gateway: str | None = None, key: str | None = None, by_day: bool = False
@@ -304,6 +371,15 @@ class SqliteQueries:
             "thinned_readings": db.execute("SELECT total(readings) FROM loss WHERE cause='thinned'").fetchone()[0],
         }
         return found | self._live()
+
+
+def _is_silent(point: PointView) -> bool:
+    """Whether nothing is heard of a point: no word of it, or only that there is no reading, for its longest silence."""
+    if point.is_stale or point.quality != Quality.MISSING.value or point.longest_silence_s is None:
+        return point.is_stale
+    if point.last_value_us is None or point.sampled_us is None:
+        return True
+    return (point.sampled_us - point.last_value_us) / 1e6 > point.longest_silence_s
 
 
 class _Sources:

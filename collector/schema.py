@@ -2,9 +2,10 @@
 
     facts        meta, gateway, catalogue, boot, epoch_name, evidence, ask, commit_stamp,
                  waiting, receipt, link, acknowledgement, quarantine, checkpoint,
-                 decision, review, alarm_shown, stated, notice, notice_alarm, notice_answer
+                 decision, review, alarm_shown, stated, notice, notice_alarm, notice_answer,
+                 confirmation, document, own_alarm
     projections  epoch, chain, loss, latest, rollup, alarm, alarm_event, health, point,
-                 waveform
+                 waveform, visit, upkeep
 
 The *evidence* table is the commit point and the raw history: signed bytes as they came.
 Projections can be dropped at any time and are made again by ``collector rebuild``.
@@ -288,6 +289,55 @@ stated = Table(
     _blob("ids"),
 )
 
+#: how the limits of each point stand, as its gateway stated last: on trial, confirmed by a letter, or none
+confirmation = Table(
+    "confirmation",
+    metadata,
+    _int("gateway_no"),
+    _text("point"),
+    _text("state"),
+    _text("by"),
+    _text("at"),
+    _text("document"),
+    _blob("digest"),
+    #: UTC: arrival of the first statement that said so, without another in between
+    _int("since_us"),
+    #: of the newest statement: the boot, and when its batch was sealed
+    _int("boot_no"),
+    _int("mono_us"),
+    PrimaryKeyConstraint("gateway_no", "point"),
+    sqlite_with_rowid=False,
+)
+Index("ix_confirmation_state", confirmation.c.state, confirmation.c.since_us)
+
+#: letters that people attached, by SHA-256; the bytes are files of the data directory; append only
+document = Table(
+    "document",
+    metadata,
+    Column("digest", BLOB, primary_key=True),
+    _text("name"),
+    _text("kind"),
+    _int("size"),
+    _text("by"),
+    _int("at_us"),
+    _text("source"),
+    _text("note"),
+    sqlite_with_rowid=False,
+)
+
+#: alarms that the collector raises itself (``collector.own_alarms``)
+own_alarm = Table(
+    "own_alarm",
+    metadata,
+    _int("gateway_no"),
+    _blob("id"),
+    _text("rule_id"),
+    _text("severity"),
+    _int("raised_us"),
+    PrimaryKeyConstraint("gateway_no", "id"),
+    sqlite_with_rowid=False,
+)
+
 #: what arrived and was not accepted, with the reason
 quarantine = Table(
     "quarantine",
@@ -454,6 +504,10 @@ Index("ix_alarm_gateway", alarm.c.gateway_no, alarm.c.raised_us, alarm.c.id)
 Index("ix_alarm_point", alarm.c.gateway_no, alarm.c.point, alarm.c.raised_us, alarm.c.id)
 Index("ix_alarm_severity", alarm.c.severity, alarm.c.raised_us, alarm.c.gateway_no, alarm.c.id)
 Index("ix_alarm_standing", alarm.c.is_over, alarm.c.raised_us, alarm.c.gateway_no, alarm.c.id)
+#: test alarms, which are few among many
+Index(
+    "ix_alarm_test", alarm.c.raised_us, alarm.c.gateway_no, alarm.c.id, sqlite_where=alarm.c.rule_id == text("'test'")
+)
 
 #: every event, as it was signed (msgpack list)
 alarm_event = Table(
@@ -510,5 +564,52 @@ waveform = Table(
 )
 Index("ix_waveform_wall_us", waveform.c.wall_us)
 
+#: what people proved at points: bump tests and calibrations, each once, as it was signed (msgpack list)
+visit = Table(
+    "visit",
+    metadata,
+    _int("gateway_no"),
+    _blob("id"),
+    _text("point"),
+    _text("job"),
+    _text("result"),
+    _text("by"),
+    #: of the batch that carries it, and when that was sealed: the order of the list.  The visit itself may be of
+    #: an earlier boot, whose clock nobody need know
+    _int("boot_no"),
+    _int("mono_us"),
+    _int("wall_us"),
+    _blob("visit"),
+    _int("evidence_id"),
+    PrimaryKeyConstraint("gateway_no", "id"),
+    sqlite_with_rowid=False,
+)
+Index("ix_visit_wall", visit.c.wall_us, visit.c.gateway_no, visit.c.id)
+Index("ix_visit_gateway", visit.c.gateway_no, visit.c.wall_us, visit.c.id)
+Index("ix_visit_point", visit.c.gateway_no, visit.c.point, visit.c.wall_us, visit.c.id)
+
+#: the newest that each gateway stated of each point and job: when it was done last, when it is due; days as text
+upkeep = Table(
+    "upkeep",
+    metadata,
+    _int("gateway_no"),
+    _text("point"),
+    _text("job"),
+    _int("rank"),
+    _int("boot_no"),
+    #: of the sealing
+    _int("mono_us"),
+    _int("wall_us"),
+    _text("last"),
+    _text("due"),
+    _text("state"),
+    _text("street"),
+    PrimaryKeyConstraint("gateway_no", "point", "job"),
+    sqlite_with_rowid=False,
+)
+
 #: dropped and made again by rebuild; compared by verify
-PROJECTIONS = ("epoch", "chain", "loss", "point", "latest", "rollup", "alarm", "alarm_event", "health", "waveform")
+PROJECTIONS = (
+    "epoch", "chain", "loss", "point", "latest", "rollup", "alarm", "alarm_event", "health", "waveform", "visit",
+    "upkeep",
+)  # fmt: skip

@@ -6,6 +6,7 @@
 [retention]  days = 0        # 0 keeps everything
 [[notify]]   name = "duty"   urls = [] or urls_file = ""   severities = ["red", "orange"]
              gateways = ["*"]   points = ["*"]   lang = "both"   repeat_s = 600   quiet_s = 300
+             all_clear = true
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_core import ErrorDetails
 
 from collector.errors import SettingsError
+
+#: in the data directory
+SETTINGS_FILE = "settings.toml"
 
 
 class _Strict(BaseModel):
@@ -69,6 +73,8 @@ class NotifySettings(_Strict):
     repeat_s: int = Field(default=600, ge=0, le=86_400)
     #: seconds for which a source that was told of is not told of anew; never holds back a red alarm
     quiet_s: int = Field(default=300, ge=0, le=86_400)
+    #: whether it is told, too, that an alarm is over
+    all_clear: bool = True
 
     @field_validator("repeat_s")
     @classmethod

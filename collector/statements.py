@@ -17,6 +17,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from collector.identities import Boot
+from collector.measurement import TEST
 from collector.views import StatementView
 from contracts.batch import EVENT_ID_BYTES, Statement
 
@@ -109,16 +110,18 @@ def compare_statements(db: sqlite3.Connection, gateway: str | None = None) -> li
         standing = db.execute(_STANDING, (no,)).fetchall()
         unstated = [alarm for alarm, severity, *order in standing if stated.is_missing(alarm, _order(order), severity)]
         held = {row[0] for row in standing}
-        over = []
+        over, tests = [], 0
         for alarm in sorted(stated.ids - held):
             row = db.execute(_ONE, (no, alarm)).fetchone()
-            if row is not None and stated.contradicts(alarm, row):
+            if row is not None and row[3] == TEST:
+                tests += 1  # comes and goes between two statements, and is nothing to agree about
+            elif row is not None and stated.contradicts(alarm, row[:3]):
                 over.append(alarm)
         found.append(
             StatementView(
                 gateway=id,
                 stated_us=stated.arrived_us,
-                stated=len(stated.ids),
+                stated=len(stated.ids) - tests,
                 is_surely_whole=len(stated.ids) < WHOLE_BELOW,
                 standing=len(standing),
                 unstated=[alarm.hex() for alarm in unstated],
@@ -133,5 +136,7 @@ def _order(parts: list[int]) -> Order:
     return rank, boot_no, mono_us
 
 
-_STANDING = "SELECT id, severity, rank, boot_no, mono_us FROM alarm WHERE gateway_no=? AND is_over=0"
-_ONE = "SELECT rank, boot_no, mono_us FROM alarm WHERE gateway_no=? AND id=?"
+_STANDING = (
+    f"SELECT id, severity, rank, boot_no, mono_us FROM alarm WHERE gateway_no=? AND is_over=0 AND rule_id<>'{TEST}'"
+)
+_ONE = "SELECT rank, boot_no, mono_us, rule_id FROM alarm WHERE gateway_no=? AND id=?"

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from collector.clock_repair import ClockRepair
+from collector.confirmations import keep_confirmed
 from collector.database import open_writer, read_meta, write_meta
 from collector.decisions import keep_decisions, named_after_all
 from collector.errors import StoreError
@@ -35,6 +36,7 @@ from collector.ingest import (
     decode_columns,
 )
 from collector.links import Links
+from collector.own_alarms import OwnAlarms
 from collector.projector import Facts, Projector
 from collector.quarantine import keep_aside, list_refused
 from collector.receipts import make_receipt
@@ -112,9 +114,12 @@ class Store:
         self._serial: int = read_meta(self._db, "serial_reserved")
         self._reserved = self._serial
         self._links = Links(self._db)
+        self._own_alarms = OwnAlarms(self._db)
         #: gateways whose statement of active alarms the running transaction has renewed
         self._stated: set[int] = set()
         self._repair = ClockRepair(self._db, self._identities, self._projector)
+        if self._own_alarms.are_due():  # known to an older version, which kept no row of it
+            self.run(lambda db: self._own_alarms.look_at_all(self._now_us()))
 
     def close(self) -> None:
         """Closes the connection; safe twice."""
@@ -187,6 +192,7 @@ class Store:
         self._identities.forget()
         self._projector.forget()
         self._links.forget()
+        self._own_alarms.forget()
         self._repair.forget()
         self._serial = max(self._serial, self._reserved)
 
@@ -196,6 +202,8 @@ class Store:
         self._stated.clear()
         chains: dict[tuple[str, bytes, int], int] = {}
         gateways: set[int] = set()
+        #: (gateway, epoch) of each batch, in order
+        epochs: list[tuple[int, int]] = []
         arrived: dict[int, int] = {}
         times: list[Time] = []
         stamps: list[int] = []
@@ -214,6 +222,7 @@ class Store:
                     evidence_id = self._take_batch(gateway_no, arrival, verdict, header, tally)
                     epoch_no = self._identities.epoch_no(gateway_no, header.epoch)
                     chains[verdict.gateway, header.epoch, int(header.lane)] = epoch_no
+                    epochs.append((gateway_no, epoch_no))
                     if evidence_id is not None and isinstance(verdict, Accepted) and verdict.batch.events:
                         stamps.append(evidence_id)
                 case CatalogueArrived():
@@ -229,13 +238,14 @@ class Store:
         touched = self._projector.finish()
         alarms = touched.alarms | named_after_all(self._db, self._stated)
         keep_decisions(self._db, alarms, arrived)
+        own = self._own_alarms.look(epochs, touched.forked, max(arrived.values(), default=0))
         self._links.write()
         self._repair.write()
         receipts = tuple(self._receipt(*key, epoch_no) for key, epoch_no in chains.items())
         ids = dict(self._db.execute("SELECT no, id FROM gateway").fetchall()) if gateways else {}
         change = Change(
             gateways=frozenset(ids[number] for number in gateways),
-            alarms=frozenset(alarm.hex() for _, alarm in alarms),
+            alarms=frozenset(alarm.hex() for _, alarm in alarms | own),
             points=frozenset((ids[number], key) for number, key in touched.points),
         )
         return CommitResult(
@@ -348,6 +358,11 @@ class Store:
         stated = None if batch is None else batch.statement
         if stated is not None and keep_statement(self._db, facts.gateway_no, facts.boot, stated, facts.arrived_us):
             self._stated.add(facts.gateway_no)
+        if batch is not None and batch.confirmed:
+            keep_confirmed(
+                self._db, facts.gateway_no, facts.boot, header.sealed_us, facts.arrived_us, batch.confirmed,
+                None if catalogue is None else catalogue[1],
+            )  # fmt: skip
         self._links.note_batch(facts.gateway_no, header, facts.boot, facts.arrived_us)
 
     def _holds(self, epoch_no: int, header: Header, digest: bytes) -> bool:

@@ -119,6 +119,16 @@ _TABLES = (
         ("gateway_no", "id"),
         ("device", "cause", "alarm_id", "boot_no", "mono_us", "wall_us", "span_us", "ticks", "channels", "evidence_id"),
     ),
+    _Table(
+        "visit",
+        ("gateway_no", "id"),
+        ("point", "job", "result", "by", "boot_no", "mono_us", "wall_us", "visit", "evidence_id"),
+    ),
+    _Table(
+        "upkeep",
+        ("gateway_no", "point", "job"),
+        ("rank", "boot_no", "mono_us", "wall_us", "last", "due", "state", "street"),
+    ),
     _Table("health", ("gateway_no", "subject"), ("rank", "boot_no", "mono_us", "wall_us", "facts")),
     _Table(
         "epoch",
@@ -304,6 +314,8 @@ class _Shadow:
                 return key in self._chains
             case "epoch":
                 return any(item.epoch_no == key[0] and item.seq == 1 for item in self._damaged)
+            case "upkeep":
+                return key[0] in self._gateways
             case "loss":
                 return made is None and bool(self._gateways)
             case _:
@@ -407,7 +419,7 @@ class _Names:
             if table == "loss":
                 more += f" batches {key[2]} to {key[3]}"
             return f"{self._gateways.get(gateway_no, '?')} epoch {shown(epoch)}{more}"
-        name = key[1].hex() if isinstance(key[1], bytes) else key[1]
+        name = " ".join(part.hex() if isinstance(part, bytes) else str(part) for part in key[1:])
         return f"{self._gateways.get(key[0], '?')} {name}"
 
     def _value(self, table: str, column: str, value: Any, point_no: int | None) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from collector.visit_views import ErrandView, LastVisit, UpkeepView, VisitFilter, VisitPage
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayView:
@@ -79,6 +81,10 @@ class PointView:
     limits: Sequence[tuple[float, str, str, str, str]]
     #: severity of the worst alarm that is active on this point, or None
     alarm: str | None
+    #: the newest bump test or calibration
+    visit: LastVisit | None = None
+    #: (job, ``due`` or ``overdue``, day), as the gateway states it
+    due: Sequence[tuple[str, str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +145,15 @@ class AlarmView:
     #: None while nobody has, or after it was taken back
     acknowledged_by: str | None
     acknowledged_us: int | None
-    #: all that people said, oldest first: (``acknowledge`` or ``unacknowledge``, by, at UTC us, note, from where)
+    #: all that people said, oldest first: (``acknowledge``, ``unacknowledge`` or ``warn``, by, at UTC us, note, from
+    #: where)
     acknowledgements: Sequence[tuple[str, str, int, str, str]]
+    #: who made a trial alarm a real warning, and when (UTC us); None where nobody has
+    warned_by: str | None = None
+    warned_us: int | None = None
     marks: Sequence[str]
+    #: somebody sent it to see whether it arrives
+    is_test: bool = False
     #: whom we tried to tell, oldest first: (at UTC us, target, kind, 1 for a possible repeat, answered UTC us or None,
     #: ``sent``, ``failed``, ``given_up`` or None where no answer is known, in words)
     notices: Sequence[tuple[int, str, str, int, int | None, str | None, str | None]] = ()
@@ -157,6 +169,10 @@ class AlarmCounts:
     unacknowledged: int
     #: over before word of them came, and not acknowledged
     to_review: int
+    #: points whose limits nobody has confirmed
+    on_trial: int = 0
+    #: since when the longest of them is, as the centre knows it (UTC us); None without any
+    trial_since_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +185,8 @@ class AlarmFilter:
     severity: str | None = None
     #: ``active``, ``source_silent``, ``cleared``, or ``standing`` for the first two
     state: str | None = None
+    #: ``only`` test alarms, or all ``without`` them
+    test: str | None = None
     #: raised in [start_us, end_us), UTC us
     start_us: int | None = None
     end_us: int | None = None
@@ -181,6 +199,66 @@ class AlarmPage:
     alarms: Sequence[AlarmView]
     #: where the next page begins; None where this is the last one
     next: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialLimit:
+    """One limit of a point, as its gateway's catalogue lists it."""
+
+    rule_id: str
+    en: str
+    zh: str
+    #: ``high`` or ``low``
+    direction: str
+    value: float
+    severity: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialView:
+    """How the limits of one point stand."""
+
+    gateway: str
+    point: str
+    en: str
+    zh: str
+    #: UCUM; empty where the catalogue does not list the point
+    unit: str
+    #: ``trial``, ``confirmed``, or ``unsaid``: it has limits, and its gateway states nothing about them
+    state: str
+    #: when the centre first knew of it, without a break (UTC us); None where it is unsaid
+    since_us: int | None
+    #: who confirmed them, the day of the letter, its name at the gateway and its SHA-256 (hex); empty unless confirmed
+    by: str
+    at: str
+    document: str
+    digest: str
+    #: whether that letter is attached here
+    is_attached: bool
+    #: rules that look at more than the value (rate, flat line, pairs) have limits that no catalogue lists
+    limits: Sequence[TrialLimit]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterView:
+    """A letter that confirms limits: who names it, and what is attached here."""
+
+    #: SHA-256, hex
+    digest: str
+    #: (gateway, by, day, name of its file there)
+    named: Sequence[tuple[str, str, str, str]]
+    #: that it confirms
+    points: int
+    #: name under which it was attached; empty where it is not, as the next ones
+    name: str
+    #: media type
+    kind: str
+    size: int
+    attached_by: str
+    #: UTC us; None where it is not attached
+    attached_us: int | None
+    source: str
+    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -320,7 +398,7 @@ class NoticeView:
     id: int
     #: rule and number of the address, such as ``duty/1``
     target: str
-    #: ``first``, ``graver``, ``repeat``, ``test`` or ``given_up``
+    #: ``first``, ``graver``, ``repeat``, ``cleared``, ``test`` or ``given_up``
     kind: str
     at_us: int
     #: it may have arrived before
@@ -349,6 +427,8 @@ class NotifyRuleView:
     lang: str
     repeat_s: int
     quiet_s: int
+    #: whether it is told, too, that an alarm is over
+    all_clear: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -417,6 +497,14 @@ class Queries(Protocol):
         """
         ...
 
+    def trial(self, gateway: str | None = None, state: str | None = None) -> list[TrialView]:
+        """Returns every point that has limits, with how they stand: ``trial``, ``confirmed`` or ``unsaid``."""
+        ...
+
+    def letters(self) -> list[LetterView]:
+        """Returns the letters that gateways name or that are attached here."""
+        ...
+
     def statements(self, gateway: str | None = None) -> list[StatementView]: ...
 
     def chains(self, gateway: str | None = None) -> list[ChainView]: ...
@@ -430,6 +518,16 @@ class Queries(Protocol):
     ) -> list[WaveformView]: ...
 
     def waveform(self, gateway: str, id: str) -> WaveformSamples | None: ...
+
+    def visits(self, filter: VisitFilter, *, limit: int = 100, after: str | None = None) -> VisitPage:
+        """Returns visits, newest first; as :meth:`journal`."""
+        ...
+
+    def upkeep(self, gateway: str | None = None) -> list[UpkeepView]: ...
+
+    def errands(self, gateway: str | None = None) -> list[ErrandView]:
+        """Returns where somebody has to go and why, street by street."""
+        ...
 
     def completeness(
         self, start_us: int, end_us: int, *, gateway: str | None = None, key: str | None = None, by_day: bool = False

@@ -204,12 +204,19 @@ class Writer:
         self._refused.discard(is_urgent)
         if not self._refused:
             self._say_working()
-        self._answer(result)
+        try:
+            self._answer(result)
+        except Exception:  # the outermost loop: what is committed stays so, and a gateway asks for its receipt again
+            _LOG.exception("what was committed could not be answered for")
         return []
 
     def _answer(self, result: CommitResult) -> None:
         """Everything that may happen only after the commit."""
         committed_us = self._now_us()
+        with self._condition:
+            for name in TALLIED:
+                self._counts[name] += getattr(result, name)
+            self._counts["commits"] += 1
         for receipt in result.receipts:
             self._publish(*sign_receipt(receipt, self._signer))
         for time in result.times:
@@ -220,10 +227,7 @@ class Writer:
             except StoreError as error:
                 self._say_failing(error)
         with self._condition:
-            for name in TALLIED:
-                self._counts[name] += getattr(result, name)
             self._counts["receipts"] += len(result.receipts)
-            self._counts["commits"] += 1
         change = result.change
         if change.gateways or change.alarms or change.points:
             self._on_change(change)

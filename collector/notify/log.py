@@ -93,6 +93,11 @@ class NoticeLog:
         sql = "INSERT INTO notice_answer(notice_id, at_us, outcome, detail) VALUES(?,?,?,?)"
         return self._run(lambda db: db.execute(sql, row))
 
+    def clear_from(self, target: str) -> Future[Any]:
+        """Records that from the next attempt on a target is told that alarms are over."""
+        newest = self._newest
+        return self._run(lambda db: write_meta(db, f"notify_clear/{target}", newest))
+
     def read_on(self, target: str, decision_id: int) -> Future[Any]:
         """Records up to which decision nothing is owed to a target but repetitions."""
         return self._run(lambda db: write_meta(db, _mark(target), decision_id))
@@ -122,6 +127,7 @@ def read_subjects(db: sqlite3.Connection, after: int) -> list[Subject]:
     db.execute("BEGIN")  # one view of the tables: what is decided in between is after everything that is read
     try:
         rows = db.execute(f"{_SUBJECTS} WHERE a.is_over=0 AND d.decision='page'").fetchall()
+        rows += db.execute(_OWN_SUBJECTS).fetchall()
         rows += db.execute(
             f"{_SUBJECTS} WHERE (a.is_over=1 OR d.decision<>'page')"
             " AND (a.gateway_no, a.id) IN (SELECT n.gateway_no, n.alarm_id FROM decision n WHERE n.id>?)",
@@ -129,14 +135,42 @@ def read_subjects(db: sqlite3.Connection, after: int) -> list[Subject]:
         ).fetchall()
     finally:
         db.execute("ROLLBACK")
-    return [
-        Subject(
-            key=(no, id), gateway=gateway, point=point, rule_id=rule_id, severity=severity, is_over=bool(is_over),
-            decision_id=number, is_page=decision == "page", decided_us=decided_us,
-            is_acknowledged=said == "acknowledge",
-        )
-        for no, gateway, id, point, rule_id, severity, is_over, number, decision, decided_us, said in rows
-    ]  # fmt: skip
+    return [_subject(row) for row in rows]
+
+
+def _subject(row: tuple[Any, ...]) -> Subject:
+    no, gateway, id, point, rule_id, severity, is_over, number, decision, decided_us, said = row
+    return Subject(
+        key=(no, id), gateway=gateway, point=point, rule_id=rule_id, severity=severity, is_over=bool(is_over),
+        decision_id=number, is_page=decision == "page", decided_us=decided_us, is_acknowledged=said == "acknowledge",
+    )  # fmt: skip
+
+
+def read_over(db: sqlite3.Connection, keys: Iterable[Key]) -> list[Subject]:
+    """Returns those of some alarms that are over."""
+    found = []
+    for key in sorted(keys):
+        row = db.execute(f"{_SUBJECTS} WHERE a.gateway_no=? AND a.id=? AND a.is_over=1", key).fetchone()
+        if row is not None:
+            found.append(_subject(row))
+    return found
+
+
+def read_awaiting(db: sqlite3.Connection, target: str, after: int) -> set[Key]:
+    """Returns alarms that a target was told of as standing, that are over, and of which it was not told that.
+
+    Args:
+        db: a reader's connection.
+        target: name of the address.
+        after: attempts up to this one are from before it was told at all that alarms are over.
+    """
+    return set(db.execute(_AWAITING, (target, after, target)).fetchall())
+
+
+def read_clear_from(db: sqlite3.Connection, target: str) -> int | None:
+    """Returns after which attempt a target is told that alarms are over; None before it was ever served so."""
+    found: int | None = read_meta(db, f"notify_clear/{target}")
+    return found
 
 
 def read_told(db: sqlite3.Connection, target: str, key: Key) -> Told:
@@ -175,9 +209,27 @@ def read_of_alarm(db: sqlite3.Connection, gateway_no: int, id: bytes) -> Sequenc
 
 _SUBJECTS = """
 SELECT a.gateway_no, g.id, a.id, a.point, a.rule_id, a.severity, a.is_over, d.id, d.decision, d.arrived_us,
-  (SELECT k.action FROM acknowledgement k WHERE k.alarm_id=a.id ORDER BY k.id DESC LIMIT 1)
+  (SELECT k.action FROM acknowledgement k WHERE k.alarm_id=a.id AND k.action<>'warn' ORDER BY k.id DESC LIMIT 1)
 FROM alarm a JOIN gateway g ON g.no=a.gateway_no
 JOIN decision d ON d.id=(SELECT max(e.id) FROM decision e WHERE e.gateway_no=a.gateway_no AND e.alarm_id=a.id)
+"""
+
+_OWN_SUBJECTS = """
+SELECT a.gateway_no, g.id, a.id, '', a.rule_id, a.severity, 0, d.id, d.decision, d.arrived_us,
+  (SELECT k.action FROM acknowledgement k WHERE k.alarm_id=a.id AND k.action<>'warn' ORDER BY k.id DESC LIMIT 1)
+FROM own_alarm a JOIN gateway g ON g.no=a.gateway_no
+JOIN decision d ON d.id=(SELECT max(e.id) FROM decision e WHERE e.gateway_no=a.gateway_no AND e.alarm_id=a.id)
+"""
+
+# Who was told after word came that it is over was told so then.
+_AWAITING = """
+SELECT DISTINCT w.gateway_no, w.alarm_id FROM notice n JOIN notice_answer s ON s.notice_id=n.id AND s.outcome='sent'
+JOIN notice_alarm w ON w.notice_id=n.id JOIN alarm a ON a.gateway_no=w.gateway_no AND a.id=w.alarm_id AND a.is_over=1
+JOIN alarm_event v ON v.gateway_no=a.gateway_no AND v.id=a.event_id LEFT JOIN evidence b ON b.id=v.evidence_id
+WHERE n.target=? AND n.id>? AND n.kind<>'cleared' AND n.at_us<coalesce(b.arrived_us, v.judged_us) AND NOT EXISTS (
+  SELECT 1 FROM notice_alarm x JOIN notice m ON m.id=x.notice_id LEFT JOIN notice_answer t ON t.notice_id=m.id
+  WHERE x.alarm_id=w.alarm_id AND x.gateway_no=w.gateway_no AND m.target=? AND m.id>n.id
+  AND m.kind IN ('cleared', 'given_up') AND t.outcome IN ('sent', 'given_up'))
 """
 
 _ATTEMPTS = """

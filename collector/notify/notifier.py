@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import replace
 from datetime import tzinfo
 from pathlib import Path
 from typing import Protocol
@@ -118,6 +119,8 @@ class Notifier:
         self._quiet: dict[Source, int] = {}
         self._gathered_us: int | None = None
         self._mark = 0
+        #: told of as standing, and not yet that they are over
+        self._awaiting: set[Key] = set()
 
     def start(self) -> None:
         """Starts the thread."""
@@ -201,16 +204,23 @@ class Notifier:
         self._mark = log.newest_decision(db) if mark is None else mark
         if mark is None:
             self._notices.read_on(self.target, self._mark)
+        clear_from = log.read_clear_from(db, self.target)
+        if clear_from is None:
+            self._notices.clear_from(self.target)
+        elif self.rule.all_clear:
+            self._awaiting = log.read_awaiting(db, self.target, clear_from)
         self._quiet = log.read_quiet(db, self.target, self._now_us() - self.rule.quiet_s * 1_000_000)
 
     def step(self, db: sqlite3.Connection) -> float:
         """Looks once and sends what is due, for a second or so; returns when to look again (s; 0: at once)."""
         now_us = self._now_us()
-        subjects = log.read_subjects(db, self._mark)
+        subjects = self._read_subjects(db)
         chosen = [subject for subject in subjects if self.rule.chooses(subject)]
         for subject in chosen:
             if subject.key not in self._told:
                 self._told[subject.key] = log.read_told(db, self.target, subject.key)
+            if self.rule.all_clear and not subject.is_over and self._told[subject.key].sent_us is not None:
+                self._awaiting.add(subject.key)
         found = plan(self.rule, chosen, self._told, self._quiet, self._gathered_us, now_us)
         began, seen = time.monotonic(), dict[Key, AlarmView]()
         for number, message in enumerate(found.messages):
@@ -224,6 +234,15 @@ class Notifier:
         if found.messages:
             return 0.0  # what failed or is to be repeated is due at another time now
         return LOOK_S if found.next_us is None else max(0.05, (found.next_us - self._now_us()) / 1e6)
+
+    def _read_subjects(self, db: sqlite3.Connection) -> list[Subject]:
+        """Returns what stands or is new, and what was told of and is over since."""
+        subjects = log.read_subjects(db, self._mark)
+        over = log.read_over(db, self._awaiting.difference(subject.key for subject in subjects))
+        return [
+            replace(subject, awaits_clear=True) if subject.key in self._awaiting else subject
+            for subject in (*subjects, *over)
+        ]
 
     def _move_on(self, subjects: list[Subject]) -> None:
         """Moves the mark up to the first decision about which something is owed, and forgets what is past it."""
@@ -249,14 +268,17 @@ class Notifier:
         if message.kind is Kind.GIVEN_UP:
             answer = log.Answer(outcome="given_up", detail="no answer for a day, and nobody needs it now")
         else:
-            answer = self._channel.send(*self._write(message, seen), message.severity)
+            severity = "info" if message.kind is Kind.CLEARED else message.severity
+            answer = self._channel.send(*self._write(message, seen), severity)
         self._end(notice, answer)
         for subject in message.subjects:
             attempt = Attempt(at_us=notice.at_us, severity=subject.severity, outcome=answer.outcome)
             self._told[subject.key] = take(self._told.get(subject.key, UNTOLD), attempt)
-            if answer.is_sent:
+            if answer.is_sent and message.kind is not Kind.CLEARED:
                 self._quiet[subject.source] = notice.at_us
-        if message.severity != RED and message.kind is not Kind.GIVEN_UP:
+            if subject.is_over and answer.outcome != "failed":
+                self._awaiting.discard(subject.key)
+        if message.kind is Kind.CLEARED or (message.severity != RED and message.kind is not Kind.GIVEN_UP):
             self._gathered_us = notice.at_us
 
     def _read(self, messages: Sequence[Message]) -> dict[Key, AlarmView]:

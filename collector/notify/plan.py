@@ -8,7 +8,9 @@ What holds for every alarm whose decision is to page, and that a rule chooses:
   * it is told again while it stands and nobody has acknowledged it, every ``repeat_s``;
   * a red one is due the moment it is decided upon, alone in its message, whatever flaps beside it;
   * others wait while their source was told of within ``quiet_s``, and share a message, one each ``GATHER_US``;
-  * a failed attempt is tried again, later each time; what nobody needs to know any more is given up after a day.
+  * a failed attempt is tried again, later each time; what nobody needs to know any more is given up after a day;
+  * who was told of one that stood is told once that it is over, not while its source has another one standing
+    and, red ones excepted, not within ``quiet_s`` (a rule may turn this off).
 A trial or a review is never told.  A clock that went back delays nothing.
 
 Not here: the clock, the database, the words, the sending.
@@ -36,6 +38,8 @@ BACKOFF_US = 5_000_000
 LONGEST_BACKOFF_RED_US, LONGEST_BACKOFF_US = 60_000_000, 600_000_000
 #: what could not be told for so long, and is over or acknowledged, is given up (us)
 GIVE_UP_US = 86_400_000_000
+#: and that it is over after so many failed attempts, about a day
+GIVE_UP_CLEARED = 150
 
 
 class Kind(StrEnum):
@@ -46,6 +50,8 @@ class Kind(StrEnum):
     GRAVER = "graver"
     #: it stands, and nobody has acknowledged it
     REPEAT = "repeat"
+    #: what was told of as standing is over by the gateway's word
+    CLEARED = "cleared"
     #: somebody pressed the button
     TEST = "test"
     #: not sent any more; only recorded
@@ -67,6 +73,8 @@ class Rule:
     repeat_s: int = 600
     #: seconds for which a source that was told of is not told of anew, red ones excepted
     quiet_s: int = 300
+    #: whether it is told, too, that an alarm is over
+    all_clear: bool = True
 
     def chooses(self, subject: Subject) -> bool:
         """Returns whether an alarm is one of this rule's and is to be told at all."""
@@ -74,7 +82,8 @@ class Rule:
             subject.is_page
             and subject.severity in self.severities
             and any(fnmatchcase(subject.gateway, pattern) for pattern in self.gateways)
-            and any(fnmatchcase(subject.point, pattern) for pattern in self.points)
+            # The collector's own alarms are of no point: a rule for some points is told of them by gateway.
+            and (not subject.point or any(fnmatchcase(subject.point, pattern) for pattern in self.points))
         )
 
 
@@ -84,6 +93,7 @@ class Subject:
 
     key: Key
     gateway: str
+    #: empty for one of the collector's own
     point: str
     rule_id: str
     severity: str
@@ -93,6 +103,8 @@ class Subject:
     decided_us: int
     is_over: bool
     is_acknowledged: bool
+    #: the target was told of it while it stood, and not yet that it is over
+    awaits_clear: bool = False
 
     @property
     def source(self) -> Source:
@@ -159,18 +171,22 @@ OWED: Mapping[tuple[bool, bool, bool], Kind | None] = {
 }
 
 UNTOLD = Told()
+_QUIET = frozenset({Kind.FIRST, Kind.CLEARED})
+#: shares a message whatever its severity
+_UNHURRIED = frozenset({Kind.CLEARED, Kind.GIVEN_UP})
 
 
 def owed(subject: Subject, told: Told) -> Kind | None:
     """Returns what is owed about an alarm that its rule chooses, now or later."""
     was_told = told.sent_us is not None
     is_graver = was_told and gravity(subject.severity) < gravity(told.severity)
-    return OWED[was_told, is_graver, not subject.is_over and not subject.is_acknowledged]
+    kind = OWED[was_told, is_graver, not subject.is_over and not subject.is_acknowledged]
+    return Kind.CLEARED if kind is None and subject.is_over and subject.awaits_clear else kind
 
 
 def is_settled(rule: Rule, subject: Subject, told: Told) -> bool:
-    """Returns whether nothing is owed but repetitions."""
-    return not rule.chooses(subject) or owed(subject, told) in (None, Kind.REPEAT)
+    """Returns whether nothing is owed but repetitions and that it is over, which are looked for otherwise."""
+    return not rule.chooses(subject) or owed(subject, told) in (None, Kind.REPEAT, Kind.CLEARED)
 
 
 def backoff_us(severity: str, failures: int) -> int:
@@ -195,7 +211,7 @@ def due_us(rule: Rule, subject: Subject, told: Told, quiet_from_us: int | None, 
     at = min(subject.decided_us, now_us)
     if kind is Kind.REPEAT and told.sent_us is not None:
         at = _after(told.sent_us, rule.repeat_s * 1_000_000, now_us)
-    elif kind is Kind.FIRST and subject.severity != RED and not told.failures and quiet_from_us is not None:
+    elif kind in _QUIET and subject.severity != RED and not told.failures and quiet_from_us is not None:
         at = max(at, _after(quiet_from_us, rule.quiet_s * 1_000_000, now_us))
     if told.failures and told.tried_us is not None:
         at = max(at, _after(told.tried_us, backoff_us(subject.severity, told.failures), now_us))
@@ -226,22 +242,24 @@ def plan(
     """
     now: list[tuple[Kind, Subject, Told]] = []
     later: list[int] = []
-    for subject in subjects:
-        if not rule.chooses(subject):
-            continue
+    chosen = [subject for subject in subjects if rule.chooses(subject)]
+    standing = {subject.source for subject in chosen if not subject.is_over}
+    for subject in chosen:
         known = told.get(subject.key, UNTOLD)
+        if owed(subject, known) is Kind.CLEARED and subject.source in standing:
+            continue  # looked at again when that one ends
         at = due_us(rule, subject, known, quiet_from.get(subject.source), now_us)
         kind = owed(subject, known)
         if at is None or kind is None:
             continue
-        if _is_hopeless(kind, subject, now_us):
+        if _is_hopeless(kind, subject, known, now_us):
             now.append((Kind.GIVEN_UP, subject, known))
         elif at > now_us:
             later.append(at)
         else:
             now.append((kind, subject, known))
-    reds = [item for item in now if item[1].severity == RED and item[0] is not Kind.GIVEN_UP]
-    rest = [item for item in now if item[1].severity != RED or item[0] is Kind.GIVEN_UP]
+    reds = [item for item in now if item[1].severity == RED and item[0] not in _UNHURRIED]
+    rest = [item for item in now if item[1].severity != RED or item[0] in _UNHURRIED]
     messages = [_message([item]) for item in reds]
     open_us = now_us if gathered_us is None else _after(gathered_us, GATHER_US, now_us)
     if any(kind is not Kind.GIVEN_UP for kind, _, _ in rest) and open_us > now_us:
@@ -257,7 +275,9 @@ def plan(
     return Plan(messages=tuple(messages), next_us=min(later, default=None))
 
 
-def _is_hopeless(kind: Kind, subject: Subject, now_us: int) -> bool:
+def _is_hopeless(kind: Kind, subject: Subject, told: Told, now_us: int) -> bool:
+    if kind is Kind.CLEARED:
+        return told.failures >= GIVE_UP_CLEARED
     needs_nobody = subject.is_over or subject.is_acknowledged
     return kind is not Kind.REPEAT and needs_nobody and now_us - subject.decided_us > GIVE_UP_US
 
@@ -276,7 +296,7 @@ def _order(message: Message, failures: Mapping[Key, int]) -> tuple[bool, bool, i
     first = message.subjects[0]
     return (
         failures[first.key] > 0,
-        message.kind is Kind.REPEAT,
+        message.kind in (Kind.REPEAT, Kind.CLEARED),
         gravity(message.severity),
         first.decided_us,
         first.key,

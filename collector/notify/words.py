@@ -27,9 +27,14 @@ SUPPLEMENTARY = (
 _WHY: dict[Kind, dict[Language, str]] = {
     Kind.FIRST: {"zh": "", "en": ""},
     Kind.GRAVER: {"zh": "已通知的报警升级。", "en": "Told before, and graver now."},
+    Kind.CLEARED: {
+        "zh": "报警已解除：仅表示网关测得的条件已结束，不说明现场安全。",
+        "en": "Cleared: the condition that was measured has ended. That says nothing about safety on site.",
+    },
     Kind.REPEAT: {"zh": "再次通知：尚无人确认。", "en": "Told again: nobody has acknowledged it."},
 }
 _WORDS: dict[str, dict[Language, str]] = {
+    "cleared": {"zh": "报警已解除", "en": "alarm cleared"},
     "possible": {"zh": "可能的险情", "en": "possible hazard"},
     "others": {"zh": "等%s项", "en": "and %s more"},
     "more": {"zh": "另有%s项报警，见报警页。", "en": "%s more alarms: see the page of the collector."},
@@ -38,6 +43,10 @@ _WORDS: dict[str, dict[Language, str]] = {
     "late": {"zh": "迟到：消息到达时已持续%s", "en": "late: it had stood %s when word of it came"},
     "silent": {"zh": "源已静默，当前状态未知", "en": "source silent: state not known now"},
     "acknowledged": {"zh": "%s 已确认", "en": "acknowledged by %s"},
+    "warned": {
+        "zh": "限值仍在试运行，%s 认定为真实预警",
+        "en": "limits on trial, made a real warning by %s",
+    },
     "gateway": {"zh": "网关", "en": "gateway"},
     "point": {"zh": "测点", "en": "point"},
     "alarm": {"zh": "报警编号", "en": "alarm"},
@@ -76,14 +85,15 @@ def write_message(
     shown = sorted(alarms, key=lambda alarm: (gravity(alarm.severity), alarm.raised_us))[:NAMED]
     titles, texts = [], []
     for language in languages(lang):
-        titles.append(_title(language, shown[0], total))
+        titles.append(_title(language, shown[0], total, is_clear=kind is Kind.CLEARED))
         why = _WHY.get(kind, _WHY[Kind.FIRST])[language]
         lines = [why] if why else []
         lines += [_word("perhaps", language)] if is_possible_repeat else []
         for alarm in shown:
             lines += _about(language, alarm, names(alarm.gateway), zone)
         lines += [_word("more", language) % (total - len(shown))] if total > len(shown) else []
-        lines += [_word("check", language), say(language, SUPPLEMENTARY)]
+        lines += [] if kind is Kind.CLEARED else [_word("check", language)]
+        lines.append(say(language, SUPPLEMENTARY))
         texts.append("\n".join(lines))
     return " / ".join(titles), "\n\n".join(texts)
 
@@ -118,13 +128,14 @@ def _head(language: Language) -> str:
     return "前哨：" if language == "zh" else "Qianshao: "
 
 
-def _title(language: Language, alarm: AlarmView, total: int) -> str:
+def _title(language: Language, alarm: AlarmView, total: int, *, is_clear: bool) -> str:
     severity = words.word(language, words.SEVERITY, alarm.severity)
     name = line(pick(language, alarm.en, alarm.zh) or alarm.point)
     others = _word("others", language) % (total if language == "zh" else total - 1) if total > 1 else ""
+    what = _word("cleared" if is_clear else "possible", language)
     if language == "zh":
-        return f"【{severity}】前哨：{_word('possible', language)}，{name}{others}"
-    return f"[{severity}] Qianshao: {_word('possible', language)}, {name}{' ' if others else ''}{others}"
+        return f"{'' if is_clear else f'【{severity}】'}前哨：{what}，{name}{others}"
+    return f"{'' if is_clear else f'[{severity}] '}Qianshao: {what}, {name}{' ' if others else ''}{others}"
 
 
 def _about(language: Language, alarm: AlarmView, label: tuple[str, str], zone: tzinfo | None) -> list[str]:
@@ -146,6 +157,7 @@ def _about(language: Language, alarm: AlarmView, label: tuple[str, str], zone: t
     notes += [_word("silent", language)] if alarm.is_source_silent else []
     if alarm.is_late and alarm.stood_s is not None:
         notes.append(_word("late", language) % words.age_words(language, alarm.stood_s))
+    notes += [_word("warned", language) % line(alarm.warned_by)] if alarm.warned_by else []
     notes += [_word("acknowledged", language) % line(alarm.acknowledged_by)] if alarm.acknowledged_by else []
     raised = f"{words.date_words(alarm.raised_us, zone)} {words.offset_words(alarm.raised_us, zone)}"
     gateway = f"{line(pick(language, *label))} {alarm.gateway}".strip()

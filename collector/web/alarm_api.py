@@ -8,23 +8,24 @@ is told all of them again, so nothing has to be remembered and nothing that happ
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from fastapi.responses import StreamingResponse
 
 from collector.views import AlarmFilter, AlarmView, Change, Queries
 from collector.web import models
 from collector.web.caller import caller
 from collector.web.ports import Actions, Changes
+from collector.web.spreadsheet import BYTE_ORDER_MARK, cell, csv_text, utc
 
 _NO_ALARM: dict[int | str, dict[str, Any]] = {404: {"model": models.Problem, "description": "no such alarm"}}
 _FOREIGN: dict[int | str, dict[str, Any]] = {403: {"description": "the request comes from a page of another site"}}
+_NOT_ON_TRIAL: dict[int | str, dict[str, Any]] = {
+    409: {"model": models.Problem, "description": "it is not held back for trial"}
+}
 #: alarms that stand, at most, in one list
 MOST = 10_000
 CSV_PAGE = 500
@@ -42,9 +43,15 @@ def journal_filter(
     state: Word = None,
     start_us: Moment = None,
     end_us: Moment = None,
+    test: Word = None,
 ) -> AlarmFilter:
     """Returns the filter that a request asks for."""
-    return AlarmFilter(gateway=gateway, point=point, severity=severity, state=state, start_us=start_us, end_us=end_us)
+    return AlarmFilter(
+        gateway=gateway, point=point, severity=severity, state=state, test=test, start_us=start_us, end_us=end_us
+    )
+
+
+Chosen = Annotated[AlarmFilter, Depends(journal_filter)]
 
 
 def alarm_router(*, queries: Queries, actions: Actions, changes: Changes) -> APIRouter:
@@ -73,37 +80,22 @@ def alarm_router(*, queries: Queries, actions: Actions, changes: Changes) -> API
 
     @router.get("/alarm-journal")
     def journal(
-        gateway: Word = None,
-        point: Word = None,
-        severity: Word = None,
-        state: Word = None,
-        start_us: Moment = None,
-        end_us: Moment = None,
-        after: Word = None,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        chosen: Chosen, after: Word = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
     ) -> models.AlarmPage:
         """Every alarm there was, newest first, a page at a time; ``after`` is the ``next`` of the page before.
 
         ``point`` is a key, or the beginning of one that ends in ``/``; ``state`` is active, source_silent, cleared,
-        or standing for the first two; times are when an alarm was raised.
+        or standing for the first two; ``test`` is ``only`` (test alarms) or ``without``; times are when an alarm was
+        raised.
         """
-        chosen = journal_filter(gateway, point, severity, state, start_us, end_us)
         try:
             return models.AlarmPage.model_validate(queries.journal(chosen, limit=limit, after=after))
         except ValueError as error:
             raise HTTPException(422, str(error)) from error
 
     @router.get("/alarm-journal.csv", response_class=StreamingResponse)
-    def journal_csv(
-        gateway: Word = None,
-        point: Word = None,
-        severity: Word = None,
-        state: Word = None,
-        start_us: Moment = None,
-        end_us: Moment = None,
-    ) -> StreamingResponse:
+    def journal_csv(chosen: Chosen) -> StreamingResponse:
         """The whole journal with the same filters as CSV (UTF-8 with a byte order mark, times in UTC)."""
-        chosen = journal_filter(gateway, point, severity, state, start_us, end_us)
         try:
             queries.journal(chosen, limit=1)
         except ValueError as error:
@@ -131,6 +123,11 @@ def alarm_router(*, queries: Queries, actions: Actions, changes: Changes) -> API
         """Record who takes an acknowledgement back. What was said before stays in the record."""
         return _found(actions.unacknowledge(id, said.by, said.note, caller(request, "api")))
 
+    @router.post("/alarms/{id}/warn", responses=_NO_ALARM | _FOREIGN | _NOT_ON_TRIAL)
+    def warn(id: str, said: models.Acknowledgement, request: Request) -> models.Alarm:
+        """Make a trial alarm a real warning: it pages, also where it is over by now. Nothing takes it back."""
+        return _found(actions.warn(id, said.by, said.note, caller(request, "api")))
+
     return router
 
 
@@ -148,52 +145,31 @@ def _found(view: AlarmView | None) -> models.Alarm:
 
 _TIMES = (
     "raised_us", "sampled_us", "judged_us", "sealed_us", "received_us", "committed_us", "shown_us", "acknowledged_us",
-    "cleared_us",
+    "cleared_us", "warned_us",
 )  # fmt: skip
 _PLAIN = (
     "id", "gateway", "point", "en", "zh", "rule_id", "rule_en", "rule_zh", "severity", "scheme", "state", "measurement",
     "cause", "value", "unit", "limit", "is_late", "decision", "decision_reason", "stood_s", "acknowledged_by",
+    "warned_by",
 )  # fmt: skip
 COLUMNS = (*_PLAIN, *(name.removesuffix("_us") for name in _TIMES))
 
 
 def csv_lines(queries: Queries, filter: AlarmFilter) -> Iterator[str]:
     """Yields the journal as CSV, a page of it at a time."""
-    yield "\ufeff" + _csv([COLUMNS])
+    yield BYTE_ORDER_MARK + csv_text([COLUMNS])
     after: str | None = None
     while True:
         page = queries.journal(filter, limit=CSV_PAGE, after=after)
-        yield _csv([_cells(alarm) for alarm in page.alarms])
+        yield csv_text([_cells(alarm) for alarm in page.alarms])
         if page.next is None:
             return
         after = page.next
 
 
-def _csv(rows: list[tuple[str, ...]]) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue()
-
-
 def _cells(alarm: AlarmView) -> tuple[str, ...]:
-    plain = (_cell(getattr(alarm, name)) for name in _PLAIN)
-    return (*plain, *(_utc(getattr(alarm, name)) for name in _TIMES))
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    # A spreadsheet takes a text that begins so for a formula; names come from the edge.
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else str(value)
-
-
-def _utc(us: int | None) -> str:
-    if us is None:
-        return ""
-    try:
-        return f"{datetime.fromtimestamp(us / 1e6, UTC):%Y-%m-%dT%H:%M:%S}.{us // 1000 % 1000:03d}Z"
-    except (OverflowError, ValueError, OSError):
-        return ""  # a time that no calendar has
+    plain = (cell(getattr(alarm, name)) for name in _PLAIN)
+    return (*plain, *(utc(getattr(alarm, name)) for name in _TIMES))
 
 
 # ---- server-sent events ----------------------------------------------------------------------

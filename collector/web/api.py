@@ -15,6 +15,8 @@ from collector.views import Queries
 from collector.web import models
 from collector.web.alarm_api import alarm_router
 from collector.web.ports import Actions, Changes
+from collector.web.trial_api import Letters, trial_router
+from collector.web.visits_api import visits_router
 
 #: a trend is never asked for over more than this
 LONGEST_TREND_US = 400 * 86_400 * 1_000_000
@@ -33,7 +35,9 @@ _NO_POINT: dict[int | str, dict[str, Any]] = {404: {"model": models.Problem, "de
 _NO_WAVEFORM: dict[int | str, dict[str, Any]] = {404: {"model": models.Problem, "description": "no such waveform"}}
 
 
-def api_router(*, queries: Queries, actions: Actions, changes: Changes, now_us: Callable[[], int]) -> APIRouter:
+def api_router(
+    *, queries: Queries, actions: Actions, changes: Changes, now_us: Callable[[], int], letters: Letters
+) -> APIRouter:
     """Returns the routes below ``/api/v1``."""
     router = APIRouter(prefix="/api/v1", tags=["v1"], responses=PROBLEMS)
 
@@ -56,6 +60,10 @@ def api_router(*, queries: Queries, actions: Actions, changes: Changes, now_us: 
         return models.Point.model_validate(view)
 
     router.include_router(alarm_router(queries=queries, actions=actions, changes=changes))
+
+    router.include_router(visits_router(queries))
+
+    router.include_router(trial_router(queries, letters))
 
     @router.get("/trend", responses=_NO_POINT)
     def trend(

@@ -27,7 +27,7 @@ from fastapi.responses import (
 )
 from starlette.staticfiles import StaticFiles
 
-from collector.errors import StoreError
+from collector.errors import LetterError, NotOnTrialError, StoreError
 from collector.views import PointView, Queries, Trend
 from collector.web import arrange, words
 from collector.web.api import api_router
@@ -41,6 +41,8 @@ from collector.web.models import Problem, is_readable
 from collector.web.notify_api import NoNotifying, Notifying, notify_router
 from collector.web.ports import Actions, Changes, Info
 from collector.web.render import Renderer
+from collector.web.trial_api import Letters, NoLetters, attach_from_form
+from collector.web.visits_page import visits_page
 from collector.web.watch_api import Watcher, watch_router
 from collector.web.waveform_page import waveform_page
 
@@ -71,6 +73,11 @@ def _store_failed(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": f"the store could not do it: {error}"}, status_code=503)
 
 
+def _refused(request: Request, error: Exception) -> Response:
+    """Says in a sentence why what was asked for does not fit what is known."""
+    return JSONResponse({"detail": str(error)}, status_code=409)
+
+
 def _wrong_request(request: Request, error: Exception) -> Response:
     """Says in a sentence which parameters are wrong; what was sent is not sent back."""
     assert isinstance(error, RequestValidationError)
@@ -95,6 +102,7 @@ def create_app(
     static: Path = STATIC,
     watcher: Watcher | None = None,
     notifying: Notifying | None = None,
+    letters: Letters | None = None,
 ) -> FastAPI:
     """Returns the ASGI application.
 
@@ -109,10 +117,15 @@ def create_app(
         static: folder of scripts and styles.
         watcher: asks a gateway for live data when a point of it is opened; None: nobody does.
         notifying: tells people outside the room; None: nobody is told.
+        letters: keeps the letters that confirm limits; None: nothing can be attached.
     """
     told = notifying if notifying is not None else NoNotifying()
+    kept = letters if letters is not None else NoLetters()
     has_chart = (static / "vendor" / "uPlot.iife.min.js").is_file()
-    renderers = {language: Renderer(language, zone=zone, info=info, has_chart=has_chart) for language in LANGUAGES}
+    renderers = {
+        language: Renderer(language, zone=zone, info=info, has_chart=has_chart, counts=queries.alarm_counts)
+        for language in LANGUAGES
+    }
     app = FastAPI(
         title="Qianshao collector",
         version=info.version,
@@ -124,10 +137,12 @@ def create_app(
     app.router.redirect_slashes = False
     app.add_exception_handler(StoreError, _store_failed)
     app.add_exception_handler(sqlite3.Error, _store_failed)
+    app.add_exception_handler(NotOnTrialError, _refused)
+    app.add_exception_handler(LetterError, _refused)
     app.add_exception_handler(RequestValidationError, _wrong_request)
     app.add_exception_handler(Exception, _unforeseen)
     app.add_middleware(Guard, names=host_names)
-    app.include_router(api_router(queries=queries, actions=actions, changes=changes, now_us=now_us))
+    app.include_router(api_router(queries=queries, actions=actions, changes=changes, now_us=now_us, letters=kept))
     if watcher is not None:
         app.include_router(watch_router(watcher, lambda id: any(view.id == id for view in queries.gateways())))
     app.include_router(notify_router(told))
@@ -202,10 +217,16 @@ def create_app(
         html = waveform_page(queries, renderers[_language(request)], request.query_params, now_us())
         return HTMLResponse(html, headers={"Vary": "Accept-Language, Cookie"})
 
+    @app.get("/visits", response_class=HTMLResponse, include_in_schema=False)
+    def visits(request: Request) -> HTMLResponse:
+        language = _language(request)
+        html = visits_page(queries, renderers[language], request.query_params, now_us())
+        return HTMLResponse(html, headers={"Content-Language": language, "Vary": "Accept-Language, Cookie"})
+
     @app.get("/notify", response_class=HTMLResponse, include_in_schema=False)
     def notify(request: Request) -> HTMLResponse:
         language, tested = _language(request), request.query_params.get("tested", "")
-        html = renderers[language].notify(told.rules(), told.recent(50), tested[:32], now_us())
+        html = renderers[language].notify(told.rules(), told.recent(50), tested[:32], now_us(), told.problem())
         return HTMLResponse(html, headers={"Content-Language": language, "Vary": "Accept-Language, Cookie"})
 
     @app.post("/notify/test", include_in_schema=False)
@@ -216,6 +237,24 @@ def create_app(
             raise HTTPException(404, "no such rule")
         language = choose(lang, request.cookies.get(COOKIE), request.headers.get("accept-language"))
         return RedirectResponse(f"/notify?{urlencode({'lang': language, 'tested': name})}", status_code=303)
+
+    @app.get("/trial", response_class=HTMLResponse, include_in_schema=False)
+    def trial(request: Request) -> HTMLResponse:
+        language, query = _language(request), request.query_params
+        points = queries.trial(query.get("gateway") or None)
+        html = renderers[language].trial(points, queries.letters(), now_us(), attached=query.get("attached", "")[:64])
+        return HTMLResponse(html, headers={"Content-Language": language, "Vary": "Accept-Language, Cookie"})
+
+    @app.post("/trial/letters", include_in_schema=False)
+    async def attach(request: Request) -> Response:
+        language = _language(request)
+        try:
+            lang, digest = await attach_from_form(request, kept)
+        except LetterError as error:
+            html = renderers[language].trial(queries.trial(), queries.letters(), now_us(), wrong=str(error))
+            return HTMLResponse(html, status_code=409, headers={"Content-Language": language})
+        language = choose(lang, request.cookies.get(COOKIE), request.headers.get("accept-language"))
+        return RedirectResponse(f"/trial?{urlencode({'lang': language, 'attached': digest})}", status_code=303)
 
     @app.get("/day/{gateway}", response_class=HTMLResponse, include_in_schema=False)
     def day(gateway: str, request: Request) -> HTMLResponse:
@@ -228,23 +267,25 @@ def create_app(
     @app.post("/alarms/{id}/{action}", include_in_schema=False)
     def acknowledge(
         id: str,
-        action: Literal["acknowledge", "unacknowledge"],
+        action: Literal["acknowledge", "unacknowledge", "warn"],
         request: Request,
         by: Annotated[str, Form(min_length=1, max_length=64)],
         note: Annotated[str, Form(max_length=500)] = "",
         lang: Annotated[str, Form()] = "",
+        back: Annotated[Literal["", "journal"], Form()] = "",
     ) -> Response:
         if not by.strip() or not is_readable(by) or not is_readable(note):
             raise HTTPException(422, "a name is needed, of characters that can be seen")
-        say = actions.acknowledge if action == "acknowledge" else actions.unacknowledge
-        alarm = say(id, by.strip(), note.strip(), caller(request, "page"))
+        says = {"acknowledge": actions.acknowledge, "unacknowledge": actions.unacknowledge, "warn": actions.warn}
+        alarm = says[action](id, by.strip(), note.strip(), caller(request, "page"))
         if alarm is None:
             raise HTTPException(404, "no such alarm")
         language = choose(lang, request.cookies.get(COOKIE), request.headers.get("accept-language"))
         if request.headers.get("accept", "").startswith("text/x-row"):
             # Our script puts the row in place; without it the browser goes back to the page.
             return HTMLResponse(renderers[language].alarm(alarm))
-        return RedirectResponse(f"/?{urlencode({'lang': language})}#alarms-section", status_code=303)
+        place = "/alarms?{}" if back == "journal" else "/?{}#alarms-section"
+        return RedirectResponse(place.format(urlencode({"lang": language})), status_code=303)
 
     @app.get("/healthz", tags=["health"], responses=_UNHEALTHY)
     def healthz() -> dict[str, str]:

@@ -48,6 +48,9 @@ class Summary:
     to_review: int
     #: how many more there are than the page shows
     hidden: int
+    #: points whose limits nobody has confirmed, and since when the longest of them is (UTC us)
+    on_trial: int = 0
+    trial_since_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +186,8 @@ def summarise(gateways: Sequence[GatewayView], counts: AlarmCounts, shown: int) 
         alarms=tuple(standing),
         unacknowledged=counts.unacknowledged,
         to_review=counts.to_review,
+        on_trial=counts.on_trial,
+        trial_since_us=counts.trial_since_us,
         hidden=max(0, sum(count for _, count in standing) + counts.to_review - shown),
     )
 

@@ -11,7 +11,7 @@ from collector.views import AlarmFilter, AlarmPage, Queries
 from collector.web.render import Renderer
 
 ROWS = 50
-_NAMES = ("gateway", "point", "severity", "state", "from", "to", "after")
+_NAMES = ("gateway", "point", "severity", "state", "test", "from", "to", "after")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,7 @@ class Asked:
     point: str = ""
     severity: str = ""
     state: str = ""
+    test: str = ""
     start: str = ""
     end: str = ""
 
@@ -37,6 +38,7 @@ def read_filter(query: Mapping[str, str], zone: tzinfo | None) -> AlarmFilter:
         point=(query.get("point") or "").strip() or None,
         severity=query.get("severity") or None,
         state=query.get("state") or None,
+        test=query.get("test") or None,
         start_us=_moment("from", query.get("from"), zone),
         end_us=_moment("to", query.get("to"), zone),
     )
@@ -73,6 +75,7 @@ def journal_page(
             point=query.get("point", ""),
             severity=query.get("severity", ""),
             state=query.get("state", ""),
+            test=query.get("test", ""),
             start=query.get("from", ""),
             end=query.get("to", ""),
         ),
@@ -93,6 +96,6 @@ def _address(kept: Mapping[str, str], language: str) -> Callable[..., str]:
 
 
 def _csv_address(filter: AlarmFilter) -> str:
-    names = ("gateway", "point", "severity", "state", "start_us", "end_us")
+    names = ("gateway", "point", "severity", "state", "test", "start_us", "end_us")
     values = {name: getattr(filter, name) for name in names}
     return "/api/v1/alarm-journal.csv?" + urlencode({k: v for k, v in values.items() if v is not None})

@@ -12,6 +12,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from collector.web.visit_models import Due, LastVisit
+
 #: turn the direction of the text around them
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
@@ -90,6 +92,13 @@ class Point(_Model):
     high: float | None
     limits: list[Limit]
     alarm: str | None
+    visit: LastVisit | None = Field(description="the newest bump test or calibration")
+    due: list[Due] = Field(description="jobs that the gateway states to be due or overdue")
+
+    @field_validator("due", mode="before")
+    @classmethod
+    def _due(cls, rows: Any) -> Any:
+        return _named(rows, ("job", "state", "due"))
 
     @field_validator("limits", mode="before")
     @classmethod
@@ -100,7 +109,7 @@ class Point(_Model):
 class Said(_Model):
     """What a person said about an alarm, and from where."""
 
-    action: str = Field(description="acknowledge or unacknowledge")
+    action: str = Field(description="acknowledge, unacknowledge or warn")
     by: str
     at_us: int
     note: str
@@ -112,7 +121,7 @@ class Told(_Model):
 
     at_us: int
     target: str = Field(description="rule and number of the address")
-    kind: str = Field(description="first, graver, repeat or given_up")
+    kind: str = Field(description="first, graver, repeat, cleared or given_up")
     is_possible_repeat: bool = Field(description="it may have arrived before")
     answered_us: int | None
     outcome: str | None = Field(
@@ -126,7 +135,7 @@ class Notice(_Model):
 
     id: int
     target: str = Field(description="rule and number of the address")
-    kind: str = Field(description="first, graver, repeat, test or given_up")
+    kind: str = Field(description="first, graver, repeat, cleared, test or given_up")
     at_us: int
     is_possible_repeat: bool
     by: str = Field(description="who asked for a test")
@@ -156,6 +165,7 @@ class NotifyRule(_Model):
     lang: str
     repeat_s: int
     quiet_s: int
+    all_clear: bool = Field(description="whether it is told, too, that an alarm is over")
 
     @field_validator("targets", mode="before")
     @classmethod
@@ -201,13 +211,16 @@ class Alarm(_Model):
     latency_ms: float | None
     is_late: bool = Field(description="word of it came more than 10 s after it was judged")
     decision: str = Field(description="what its arrival asked for: page, review or nothing")
-    decision_reason: str = Field(description="new, late, over, unstated, trial or before")
+    decision_reason: str = Field(description="new, late, over, unstated, trial, desk, test or before")
     decided_us: int | None
     stood_s: float | None = Field(description="how long it had stood when word of it came")
     acknowledged_by: str | None
     acknowledged_us: int | None
     acknowledgements: list[Said] = Field(description="all that people said, oldest first; nothing is ever removed")
+    warned_by: str | None = Field(description="who made a trial alarm a real warning")
+    warned_us: int | None
     marks: list[str]
+    is_test: bool = Field(description="somebody sent it to see whether it arrives; it pages nobody")
     notices: list[Told] = Field(description="whom we tried to tell of it, oldest first")
 
     @field_validator("acknowledgements", mode="before")
@@ -220,6 +233,70 @@ class Alarm(_Model):
     def _notices(cls, rows: Any) -> Any:
         names = ("at_us", "target", "kind", "is_possible_repeat", "answered_us", "outcome", "detail")
         return _named(rows, names)
+
+
+class TrialLimit(_Model):
+    """One limit of a point."""
+
+    rule_id: str
+    en: str
+    zh: str
+    direction: str
+    value: float
+    severity: str
+
+
+class Trial(_Model):
+    """How the limits of one point stand."""
+
+    gateway: str
+    point: str
+    en: str
+    zh: str
+    unit: str = Field(description="UCUM")
+    state: str = Field(description="trial, confirmed, or unsaid (its gateway states nothing about its limits)")
+    since_us: int | None = Field(description="when the centre first knew of it, without a break")
+    by: str = Field(description="who confirmed them; empty unless confirmed, as the next three")
+    at: str = Field(description="day of the letter")
+    document: str = Field(description="name of the letter's file at the gateway")
+    digest: str = Field(description="SHA-256 of that file")
+    is_attached: bool = Field(description="whether the letter is attached here")
+    limits: list[TrialLimit] = Field(description="limits of the value; rates, flat lines and pairs are not listed")
+
+
+class LetterName(_Model):
+    """What a gateway says of a letter."""
+
+    gateway: str
+    by: str
+    at: str
+    document: str
+
+
+class LetterNamed(_Model):
+    """A letter that confirms limits."""
+
+    digest: str = Field(description="SHA-256 of its bytes")
+    named: list[LetterName]
+    points: int
+    name: str
+    kind: str
+    size: int
+    attached_by: str
+    attached_us: int | None = Field(description="null while it is not attached here")
+    source: str
+    note: str
+
+    @field_validator("named", mode="before")
+    @classmethod
+    def _names(cls, rows: Any) -> Any:
+        return _named(rows, ("gateway", "by", "at", "document"))
+
+
+class Attached(_Model):
+    """A letter that is kept now."""
+
+    digest: str = Field(description="SHA-256 of its bytes")
 
 
 class AlarmPage(_Model):
@@ -242,6 +319,8 @@ class AlarmCounts(_Model):
     standing: list[Standing]
     unacknowledged: int
     to_review: int
+    on_trial: int = Field(description="points whose limits nobody has confirmed")
+    trial_since_us: int | None = Field(description="since when the longest of them is, as the centre knows it")
 
     @field_validator("standing", mode="before")
     @classmethod

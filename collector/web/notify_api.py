@@ -21,6 +21,10 @@ class Notifying(Protocol):
         """Returns the rules, without a secret of their addresses."""
         ...
 
+    def problem(self) -> str:
+        """Returns why the newest rules of the settings file are not taken; empty where they are."""
+        ...
+
     def recent(self, limit: int) -> Sequence[NoticeView]:
         """Returns the newest attempts, newest first."""
         ...
@@ -36,6 +40,10 @@ class NoNotifying:
     def rules(self) -> Sequence[NotifyRuleView]:
         """Returns none."""
         return ()
+
+    def problem(self) -> str:
+        """Has none."""
+        return ""
 
     def recent(self, limit: int) -> Sequence[NoticeView]:
         """Returns none."""

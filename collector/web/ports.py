@@ -46,6 +46,14 @@ class Actions(Protocol):
         """Adds the record that ``by`` takes the acknowledgement back; as :meth:`acknowledge`."""
         ...
 
+    def warn(self, alarm_id: str, by: str, note: str, source: str) -> AlarmView | None:
+        """Makes a trial alarm a real warning, which pages; as :meth:`acknowledge`.
+
+        Raises:
+            NotOnTrialError: it is not held back for trial.
+        """
+        ...
+
     def note_shown(self, alarm_ids: Sequence[str]) -> None:
         """Notes that alarms stand on a page that somebody has open; the first time counts.  Does not wait."""
         ...

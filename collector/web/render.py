@@ -17,15 +17,18 @@ import jinja2
 from markupsafe import Markup
 
 from collector.completeness_line import day_line
+from collector.errands import DUE_DAYS
 from collector.views import (
     AlarmCounts,
     AlarmView,
     ChainView,
     CompletenessView,
     GatewayView,
+    LetterView,
     PointView,
     StatementView,
     Trend,
+    TrialView,
 )
 from collector.web import arrange, plot, words
 from collector.web.language import HTML_LANG, LANGUAGES, Language, pick, say, translations
@@ -35,6 +38,10 @@ from contracts.quantities import QUANTITIES
 from contracts.units import UNITS
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+
+#: points of each state that the page of trials lists; the API lists all
+TRIAL_SHOWN = 500
 
 
 def _number(value: float | None) -> str:
@@ -52,7 +59,15 @@ def heard_us(view: GatewayView, now_us: int) -> int | str:
 class Renderer:
     """Writes HTML in one language and one time zone."""
 
-    def __init__(self, language: Language, *, zone: tzinfo | None, info: Info, has_chart: bool) -> None:
+    def __init__(
+        self,
+        language: Language,
+        *,
+        zone: tzinfo | None,
+        info: Info,
+        has_chart: bool,
+        counts: Callable[[], AlarmCounts] | None = None,
+    ) -> None:
         """Prepares the templates.
 
         Args:
@@ -60,6 +75,7 @@ class Renderer:
             zone: of every time that is shown; None is the zone of this machine.
             info: facts for the foot of the page.
             has_chart: whether the chart library has been fetched.
+            counts: what the head of every page says of points on trial; None: nothing.
         """
         self.language = language
         self._zone = zone
@@ -76,14 +92,17 @@ class Renderer:
         env.filters["attr"] = _number
         env.filters["delay"] = lambda ms: words.delay_words(language, ms)
         env.filters["date"] = lambda us: words.date_words(us, zone)
+        env.filters["day"] = lambda us: words.day_words(us, zone)
         env.filters["clock"] = lambda us: words.time_words(us, zone)
+        env.filters["step"] = lambda us: words.step_words(us, zone)
         env.globals.update(
             language=language,
             html_lang=HTML_LANG[language],
             languages=LANGUAGES,
             pick=lambda en, zh: pick(language, en, zh),
             word=lambda table, key: words.word(language, getattr(words, table), key),
-            mark_word=lambda text: words.mark_words(language, text),
+            mark_word=lambda text, is_test=False: words.mark_words(language, text, is_test),
+            visit_reason=lambda text: words.visit_reason_words(language, text),
             shape=lambda severity: words.SEVERITY_SHAPE.get(severity, "○"),
             quantity=self._quantity,
             age=self._age,
@@ -95,6 +114,7 @@ class Renderer:
             ),
             alarm_order=arrange.alarm_order,
             spans=words.SPANS,
+            counts_now=counts if counts is not None else lambda: None,
             info=info,
             has_chart=has_chart,
             page_words=Markup(_for_script(page_words(language))),
@@ -223,6 +243,7 @@ class Renderer:
             is_later="after=" in address(),
             severities=tuple(words.SEVERITY),
             states=tuple(words.MEASUREMENT),
+            tests=tuple(words.TESTS),
             now_us=now_us,
             offset=words.offset_words(now_us, self._zone),
         )
@@ -238,10 +259,52 @@ class Renderer:
             offset=words.offset_words(now_us, self._zone),
         )
 
-    def notify(self, rules: Sequence[object], recent: Sequence[object], tested: str, now_us: int) -> str:
+    def notify(
+        self, rules: Sequence[object], recent: Sequence[object], tested: str, now_us: int, problem: str = ""
+    ) -> str:
         """Returns the page of notification (``views.NotifyRuleView``, ``views.NoticeView``)."""
         return self._env.get_template("notify.html").render(
-            rules=rules, recent=recent, tested=tested, now_us=now_us, offset=words.offset_words(now_us, self._zone)
+            rules=rules,
+            recent=recent,
+            tested=tested,
+            problem=problem,
+            now_us=now_us,
+            offset=words.offset_words(now_us, self._zone),
+        )
+
+    def visits(self, shown: object, now_us: int) -> str:
+        """Returns the page of visits (``web.visits_page.VisitsShown``)."""
+        return self._env.get_template("visits.html").render(
+            rows=self._rows,
+            shown=shown,
+            jobs=tuple(words.JOB),
+            results=tuple(words.VISIT_RESULT),
+            due_days=DUE_DAYS,
+            now_us=now_us,
+            offset=words.offset_words(now_us, self._zone),
+        )
+
+    def trial(
+        self,
+        points: Sequence[TrialView],
+        letters: Sequence[LetterView],
+        now_us: int,
+        *,
+        attached: str = "",
+        wrong: str = "",
+    ) -> str:
+        """Returns the page of what is on trial; ``attached`` is the letter just kept, ``wrong`` why none was."""
+        by_state = {state: [view for view in points if view.state == state] for state in words.TRIAL_STATE}
+        return self._env.get_template("trial.html").render(
+            rows=self._rows,
+            by_state=by_state,
+            shown=TRIAL_SHOWN,
+            letters=letters,
+            attached=attached,
+            wrong=wrong,
+            unit=lambda unit: pick(self.language, UNITS[unit].en, UNITS[unit].zh) if unit in UNITS else unit,
+            now_us=now_us,
+            offset=words.offset_words(now_us, self._zone),
         )
 
     def day_line(self, gateway: str, views: Sequence[CompletenessView], start_us: int) -> str:

@@ -64,13 +64,27 @@ REASON = {
     "over": mark("was over before word of it came"),
     "unstated": mark("the gateway no longer names it"),
     "trial": mark("limits on trial"),
+    "desk": mark("made a real warning at the desk"),
+    "test": mark("test alarm"),
     "before": mark("older than the record of decisions"),
 }
-SAID = {"acknowledge": mark("acknowledged"), "unacknowledge": mark("acknowledgement taken back")}
+#: in the order of the page
+TRIAL_STATE = {
+    "trial": mark("on trial"),
+    "unsaid": mark("not stated by the gateway"),
+    "confirmed": mark("confirmed in writing"),
+}
+DIRECTION = {"high": mark("above"), "low": mark("below")}
+SAID = {
+    "acknowledge": mark("acknowledged"),
+    "unacknowledge": mark("acknowledgement taken back"),
+    "warn": mark("made a real warning"),
+}
 NOTICE = {
     "first": mark("told"),
     "graver": mark("told again, graver now"),
     "repeat": mark("told again, not acknowledged"),
+    "cleared": mark("told that it is over"),
     "test": mark("test"),
     "given_up": mark("not told"),
 }
@@ -95,6 +109,7 @@ CAUSE = {
     "reset": mark("reset by a person"),
     "removed": mark("rule removed"),
     "cloned": mark("identity used twice"),
+    "test": mark("test alarm"),
 }
 #: marks of an alarm's newest event; what follows ``=`` in one is a name
 MARK = {
@@ -102,6 +117,39 @@ MARK = {
     "inhibit_over": mark("raised when the work on the point was over"),
     "with": mark("together with"),
     "by": mark("reset by"),
+    "test": mark("TEST"),
+}
+#: filter of the journal
+TESTS = {"only": mark("only these"), "without": mark("all but these")}
+TEST_BY = mark("sent by")
+JOB = {"bump": mark("bump test"), "calibration": mark("calibration")}
+VISIT_RESULT = {
+    "passed": mark("passed"),
+    "failed": mark("not passed"),
+    "abandoned": mark("abandoned"),
+    "interrupted": mark("interrupted"),
+}
+#: what stands before the colon in the reason of a visit
+VISIT_REASON = {
+    "lost": mark("readings were lost"),
+    "bad": mark("readings were bad"),
+    "over range": mark("over range"),
+    "under range": mark("under range"),
+    "no answer": mark("no answer to the gas"),
+    "deviation": mark("too far from the gas"),
+    "slow": mark("answered too slowly"),
+    "slow return": mark("came back too slowly"),
+    "not back": mark("did not come back"),
+    "time up": mark("time up"),
+    "ended by the person": mark("ended by the person"),
+    "agent ended": mark("the agent ended"),
+}
+#: (job, state) in one
+DUE = {
+    "bump due": mark("bump test due"),
+    "bump overdue": mark("bump test overdue"),
+    "calibration due": mark("calibration due"),
+    "calibration overdue": mark("calibration overdue"),
 }
 LOSS = {
     "quota": mark("gateway's storage quota"),
@@ -139,13 +187,32 @@ def word(language: Language, table: dict[str, str], key: str) -> str:
     return say(language, table[key]) if key in table else key
 
 
-def mark_words(language: Language, text: str) -> str:
+def mark_words(language: Language, text: str, is_test: bool = False) -> str:
     """Returns a mark of an event as people say it; one that is not known as it is."""
     name, _, rest = text.partition("=")
+    if is_test and name == "by":
+        return f"{say(language, TEST_BY)} {rest}".rstrip()
     if name in MARK:
         return f"{say(language, MARK[name])} {rest}".rstrip()
     code = BY_REASON.get(text)
     return text if code is None else CODES[code].zh if language == "zh" else CODES[code].en
+
+
+def visit_reason_words(language: Language, text: str) -> str:
+    """Returns why a visit did not pass; in Chinese without what was seen, whose numbers stand beside it."""
+    head, _, seen = text.partition(": ")
+    if head not in VISIT_REASON:
+        return text
+    code = CODES.get(BY_REASON.get(seen, -1))
+    if code is not None:
+        return f"{say(language, VISIT_REASON[head])}: {code.zh if language == 'zh' else code.en}"
+    return say(language, VISIT_REASON[head]) if language == "zh" or not seen else text
+
+
+def day_words(us: int, zone: tzinfo | None) -> str:
+    """Returns a day in a zone; a dash for no time of any calendar."""
+    at = moment(us, zone)
+    return "–" if at is None else f"{at:%Y-%m-%d}"
 
 
 def age_words(language: Language, seconds: float) -> str:
@@ -188,6 +255,12 @@ def time_words(us: int, zone: tzinfo | None) -> str:
     """Returns month, day and time of day in a zone; a dash for no time of any calendar."""
     at = moment(us, zone)
     return "–" if at is None else f"{at:%m-%d %H:%M:%S}"
+
+
+def step_words(us: int, zone: tzinfo | None) -> str:
+    """As ``time_words``, with milliseconds: the steps of an alarm lie within one second."""
+    at = moment(us, zone)
+    return "–" if at is None else f"{at:%m-%d %H:%M:%S}.{at.microsecond // 1000:03}"
 
 
 def date_words(us: int, zone: tzinfo | None) -> str:

@@ -28,11 +28,14 @@ from contracts.batch import (
 )
 from contracts.catalogue import Catalogue, CatalogueBlock, CatalogueDevice, CatalogueLimit, CataloguePoint
 from contracts.columns import Columns, encode_block
+from contracts.confirmed import Confirmed
 from contracts.envelope import Type, seal
 from contracts.inhibit import Inhibit
 from contracts.keys import Signer, Verifier
 from contracts.messages import Ask
 from contracts.topics import Channel, topic
+from contracts.upkeep import Upkeep
+from contracts.visit import Visit, visit_id
 from contracts.waveform import WaveChannel, Waveform, waveform_id
 
 #: UTC us of virtual time 0 (2026-11-01 00:00:00)
@@ -105,6 +108,9 @@ class Gateway:
         notes: tuple[Note, ...] = (),
         waveforms: tuple[Waveform, ...] = (),
         inhibits: tuple[Inhibit, ...] = (),
+        visits: tuple[Visit, ...] = (),
+        upkeep: tuple[Upkeep, ...] = (),
+        confirmed: tuple[Confirmed, ...] = (),
         blocks: tuple[object, ...] | None = None,
         readings: int | None = None,
         origin: Origin = Origin.LIVE,
@@ -145,6 +151,9 @@ class Gateway:
             notes=notes,
             waveforms=waveforms,
             inhibits=inhibits,
+            visits=visits,
+            upkeep=upkeep,
+            confirmed=confirmed,
         )
         envelope, digest = seal(lane.type, encode_batch(batch), self.signer)
         if not keep_head:
@@ -183,6 +192,16 @@ class Gateway:
             id=waveform_id(self.id, self.boot_id, "well", begin_us), device="well", cause="after-alarm", event=event,
             begin_us=begin_us, channels=(channel,), columns=Columns(0, times, values, codes),
         )  # fmt: skip
+
+    def visit(self, began_us: int, point: str = "well-0/ch4", boot_id: bytes | None = None, **more: object) -> Visit:
+        boot = boot_id or self.boot_id
+        values: dict[str, object] = dict(  # noqa: C408  as the record's own call reads
+            id=visit_id(self.id, boot, point, began_us), boot_id=boot, point=point, job="bump", began_us=began_us,
+            ended_us=began_us + 90_000_000, by="Li Wei", result="passed", reason="", unit="%{LEL}", zero=0.5,
+            applied=50.0, peak=49.5, t90_us=18_500_000, return_us=31_000_000, t90_limit_us=30_000_000,
+            return_limit_us=60_000_000, serial="S1", note="",
+        )  # fmt: skip
+        return Visit(**(values | more))  # type: ignore[arg-type]
 
     def catalogue_message(self) -> tuple[str, bytes]:
         return topic(self.id, Channel.CATALOGUE), seal(Type.CATALOGUE, self.catalogue.body, self.signer)[0]

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from collector.alarm_views import AlarmReader
 from collector.database import FILE_NAME, open_writer
-from collector.journal import check, read_place, select, write_place
+from collector.journal import Key, check, read_place, select, write_place
 from collector.queries import SqliteQueries
-from collector.views import AlarmFilter
+from collector.views import AlarmFilter, AlarmView
+from contracts.batch import Lane
 from contracts.fields import pack
 from tests.collector.conftest import Bench
 from tests.collector.gateways import START_US, Gateway
@@ -89,9 +91,9 @@ def test_the_parts_of_a_page_are_looked_up_by_key_too(many: sqlite3.Connection) 
     from collector.alarm_views import _ALARMS, _COUNTS, _TO_REVIEW
 
     chosen = select(AlarmFilter(), None, None, 100)
-    sql = _ALARMS.format(chosen=chosen.sql)
     for text, values in (
-        (sql, chosen.values),
+        (chosen.sql, chosen.values),
+        (_ALARMS.format(chosen="SELECT * FROM alarm WHERE gateway_no=? AND id=?"), (1, b"")),
         (_ALARMS.format(chosen="SELECT * FROM alarm WHERE id=?"), (b"",)),
         (_COUNTS, ()),
         (_TO_REVIEW, (10,)),
@@ -169,3 +171,25 @@ def test_a_place_that_is_none_is_a_sentence(text: str) -> None:
 def test_a_word_that_is_no_filter_is_a_sentence(filter: AlarmFilter) -> None:
     with pytest.raises(ValueError, match="is none of"):
         check(filter)
+
+
+def test_a_state_that_is_known_only_now_is_sifted_without_reading_the_alarms(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``state=source_silent`` read every alarm that stands, 2.5 s of them on a busy machine with 5 000."""
+    g, read = bench.gateway, list[Key]()
+    bench.send(g.catalogue_message(), g.data(100 * S), at_us=100 * S)
+    events = tuple(g.event("active", 101 * S + n) for n in range(300))
+    bench.send(g.seal(102 * S, lane=Lane.ALARM, events=events), at_us=102 * S)
+    queries = SqliteQueries(bench.data / FILE_NAME, lambda: bench.now_us)
+    by_key = AlarmReader._by_key
+
+    def count(self: AlarmReader, key: Key) -> AlarmView:
+        read.append(key)
+        return by_key(self, key)
+
+    monkeypatch.setattr(AlarmReader, "_by_key", count)
+    assert queries.journal(AlarmFilter(state="source_silent"), limit=10).alarms == []
+    assert len(queries.journal(AlarmFilter(state="active"), limit=10).alarms) == 10
+    assert len(read) == 10
+    queries.close()

@@ -160,8 +160,13 @@ def test_a_copied_gateway_is_alarmed_as_of_when_it_was_first_known(bench: Bench,
     for at_us, clone in zip((30 * S, 40 * S), clones, strict=True):
         bench.send(clone, at_us=at_us)
         assert queries.alarms()[0].raised_us == START_US + 30 * S
-    # Their evidence went with its day: not before the epoch began, and never in 1970.
+    # Their evidence went with its day: when it was raised is kept.
     bench.store.run(lambda db: db.execute("DELETE FROM evidence"))
+    assert queries.alarms()[0].raised_us == START_US + 30 * S
+    # A database of an older version kept no row of it: not before the epoch began, and never in 1970.
+    bench.store.run(lambda db: db.execute("DELETE FROM own_alarm"))
+    bench.store.close()
+    bench.store.open()
     assert queries.alarms()[0].raised_us == START_US + 10 * S
 
 

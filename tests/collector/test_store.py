@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from contracts.envelope import Type, seal
 from contracts.quality import GOOD, NO_REPLY, OVER_RANGE
 from contracts.receipt import Receipt
 from contracts.topics import Channel, topic
+from contracts.upkeep import Upkeep
 from tests.collector.conftest import Bench
 from tests.collector.gateways import START_US, Gateway
 
@@ -300,6 +302,8 @@ NATURAL = {
     " FROM epoch e JOIN epoch_name n ON n.no=e.epoch_no ORDER BY 1",
     "waveform": "SELECT id, device, cause, alarm_id, mono_us, wall_us, span_us, ticks, channels FROM waveform"
     " ORDER BY 1",
+    "visit": "SELECT id, point, job, result, by, mono_us, wall_us, visit FROM visit ORDER BY 1",
+    "upkeep": "SELECT point, job, mono_us, wall_us, last, due, state, street FROM upkeep ORDER BY 1, 2",
     "waiting": "SELECT count(*) FROM waiting",
 }
 
@@ -323,9 +327,12 @@ def story() -> tuple[Gateway, list[tuple[str, bytes]]]:
     loss = LossRecord(
         epoch=g.epoch, lane=Lane.DATA, first=5, last=5, digest=g.heads[Lane.DATA].digest, readings=8, cause="quota"
     )
-    messages.append(g.data(140 * S, losses=(loss,), waveforms=(g.waveform(28 * S, active.id),)))
+    waves, visits = (g.waveform(28 * S, active.id),), (g.visit(30 * S),)
+    due = Upkeep(point="well-0/ch4", job="bump", last="", due="2026-11-20", state="never", street="Lane 5")
+    messages.append(g.data(140 * S, losses=(loss,), waveforms=waves, visits=visits, upkeep=(due,)))
     again = Gateway(epoch=b"epoch--2", boot_id=b"another-boot-id.", boot_counter=2, offset_us=START_US + 200 * S)
-    messages += [again.data(n * 10 * S, 30 + n) for n in range(1, 3)]
+    passed = replace(due, last="2026-11-01", due="2027-01-30", state="current")
+    messages += [again.data(n * 10 * S, 30 + n, upkeep=(passed,)) for n in range(1, 3)]
     messages.append(again.seal(25 * S, lane=Lane.ALARM, events=(again.event("active", 24 * S),)))
     return g, messages
 

@@ -182,6 +182,28 @@ def test_one_impossible_message_does_not_stop_the_others(desk: Desk) -> None:
     assert desk.writer.counters()["ingest_let_go"] >= 1
 
 
+def test_an_answer_that_fails_does_not_end_the_writer(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Pages that could not be told of a change ended the thread, and with it every later commit and receipt."""
+    g = desk.bench.gateway
+    told = desk.changes
+
+    def fail_once(change: Change) -> None:
+        told.append(change)
+        if len(told) == 1:
+            raise ValueError("a page")
+
+    monkeypatch.setattr(desk.writer, "_on_change", fail_once)
+    desk.store.gate.set()
+    desk.writer.put(g.arrival(g.catalogue_message(), S))
+    desk.writer.put(g.arrival(g.data(2 * S), S))
+    desk.receipts(1)
+    desk.writer.put(g.arrival(g.data(4 * S), S))
+    assert desk.receipts(2)[-1].contiguous == 2
+    assert "could not be answered for" in caplog.text
+
+
 def test_acknowledging_goes_through_the_writer(desk: Desk) -> None:
     bench, g = desk.bench, desk.bench.gateway
     desk.store.gate.set()

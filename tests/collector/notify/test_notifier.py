@@ -24,7 +24,14 @@ from tests.collector.conftest import Bench
 from tests.collector.gateways import START_US, Gateway
 
 S = 1_000_000
-RULE = Rule(name="duty", severities=frozenset({"red", "orange", "yellow"}), lang="both", repeat_s=600, quiet_s=300)
+RULE = Rule(
+    name="duty",
+    severities=frozenset({"red", "orange", "yellow"}),
+    lang="both",
+    repeat_s=600,
+    quiet_s=300,
+    all_clear=False,
+)
 
 
 class FakeChannel:

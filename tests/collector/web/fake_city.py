@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
+from collector.errors import NotOnTrialError
+from collector.upkeep import check
 from collector.views import (
     AlarmCounts,
     AlarmFilter,
@@ -20,17 +22,21 @@ from collector.views import (
     Change,
     CompletenessView,
     GatewayView,
+    LetterView,
     PointView,
     QuarantineView,
     StatementView,
     Trend,
+    TrialView,
     WaveformChannel,
     WaveformSamples,
     WaveformView,
 )
+from collector.visit_views import ErrandView, UpkeepView, VisitFilter, VisitPage
 from collector.web.ports import Info
 from contracts.quality import CODES, GOOD, NO_REPLY, quality_of
 from contracts.units import UNITS
+from tests.collector.web.fake_visits import make_errands, make_upkeep, make_visits
 
 #: 2026-11-22 04:00:00 UTC
 START_US = 1_795_320_000_000_000
@@ -431,6 +437,9 @@ class FakeCity:
                 ],
             )
         ]
+        self.visit_views = make_visits(now_us)
+        self.upkeep_views = make_upkeep(now_us)
+        self.errand_views = make_errands(now_us)
         self.quarantine_views = [
             QuarantineView(
                 id=1,
@@ -446,6 +455,9 @@ class FakeCity:
         self.troubles: dict[str, float] = {}
         self.acknowledged: list[tuple[str, str, str, str]] = []
         self.unacknowledged: list[tuple[str, str, str, str]] = []
+        self.warned: list[tuple[str, str, str, str]] = []
+        self.trial_views: list[TrialView] = []
+        self.letter_views: list[LetterView] = []
 
     def gateways(self) -> list[GatewayView]:
         return list(self.gateway_views)
@@ -535,6 +547,26 @@ class FakeCity:
         found = (item for item in self.waveform_samples if (item.waveform.gateway, item.waveform.id) == (gateway, id))
         return next(found, None)
 
+    def visits(self, filter: VisitFilter, *, limit: int = 100, after: str | None = None) -> VisitPage:
+        check(filter)
+        found = [
+            view
+            for view in self.visit_views
+            if filter.gateway in (None, view.gateway)
+            and filter.point in (None, view.point)
+            and filter.job in (None, view.job)
+            and filter.result in (None, view.result)
+        ]
+        start = int(after or 0)
+        is_more = len(found) > start + limit
+        return VisitPage(visits=found[start : start + limit], next=str(start + limit) if is_more else None)
+
+    def upkeep(self, gateway: str | None = None) -> list[UpkeepView]:
+        return [view for view in self.upkeep_views if gateway in (None, view.gateway)]
+
+    def errands(self, gateway: str | None = None) -> list[ErrandView]:
+        return [view for view in self.errand_views if gateway in (None, view.gateway)]
+
     def completeness(
         self, start_us: int, end_us: int, *, gateway: str | None = None, key: str | None = None, by_day: bool = False
     ) -> list[CompletenessView]:
@@ -567,6 +599,26 @@ class FakeCity:
                 self.alarm_views[number] = taken_back
                 return taken_back
         return None
+
+    def warn(self, alarm_id: str, by: str, note: str, source: str) -> AlarmView | None:
+        for number, alarm in enumerate(self.alarm_views):
+            if alarm.id == alarm_id:
+                if alarm.decision_reason != "trial":
+                    raise NotOnTrialError("only an alarm held back for trial can be made a real warning")
+                self.warned.append((alarm_id, by, note, source))
+                real = replace(
+                    alarm, decision="page", decision_reason="desk", warned_by=by, warned_us=self.now_us,
+                    acknowledgements=[*alarm.acknowledgements, ("warn", by, self.now_us, note, source)],
+                )  # fmt: skip
+                self.alarm_views[number] = real
+                return real
+        return None
+
+    def trial(self, gateway: str | None = None, state: str | None = None) -> list[TrialView]:
+        return [view for view in self.trial_views if gateway in (None, view.gateway) and state in (None, view.state)]
+
+    def letters(self) -> list[LetterView]:
+        return self.letter_views
 
     def note_shown(self, alarm_ids: Sequence[str]) -> None:
         self.shown.extend(alarm_ids)

@@ -35,6 +35,9 @@ class FakeNotifying:
     def rules(self) -> Sequence[NotifyRuleView]:
         return [RULE]
 
+    def problem(self) -> str:
+        return "notify.0.urls: wrong"
+
     def recent(self, limit: int) -> Sequence[NoticeView]:
         return [SENT, FAILED, OPEN][:limit]
 

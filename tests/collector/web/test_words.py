@@ -49,6 +49,11 @@ def test_times_are_shown_in_the_zone_of_the_page() -> None:
     assert words.offset_minutes(START_US, timezone(timedelta(hours=-3, minutes=-30))) == -210
 
 
+def test_the_steps_of_an_alarm_show_milliseconds() -> None:
+    assert words.step_words(START_US + 7_999, UTC) == "11-22 04:00:00.007"
+    assert words.step_words(1 << 62, UTC) == "–"
+
+
 def test_every_state_that_the_contracts_name_has_a_word() -> None:
     assert set(words.LOSS) == LOSS_CAUSES
     assert set(words.CLOCK) == {state.value for state in ClockState} | {"wrong"}

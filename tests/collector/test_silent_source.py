@@ -1,0 +1,65 @@
+"""When the source of an alarm is silent: no word of it, or for its longest silence only that nothing was read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from collector.database import FILE_NAME
+from collector.queries import SqliteQueries
+from contracts.batch import Lane
+from contracts.quality import FAULT, GOOD, NO_REPLY, OVER_RANGE
+from tests.collector.conftest import Bench
+from tests.collector.gateways import START_US
+
+S = 1_000_000
+
+
+@pytest.fixture
+def queries(bench: Bench) -> Iterator[SqliteQueries]:
+    found = SqliteQueries(bench.data / FILE_NAME, lambda: bench.now_us, dict)
+    yield found
+    found.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "last_s", "measurement"),
+    [
+        # A number is younger than the longest silence of 5 s, and a seal of 2 s.
+        (NO_REPLY, 104, "active"),
+        # The gateway goes on telling that the device does not answer: nobody knows what is there now.
+        (NO_REPLY, 112, "source_silent"),
+        # An instrument that says that it is broken, or that there is more than it can measure, is heard.
+        (FAULT, 112, "active"),
+        (OVER_RANGE, 112, "active"),
+    ],
+)
+def test_a_source_of_which_only_missing_readings_come_is_silent(
+    bench: Bench, queries: SqliteQueries, code: int, last_s: int, measurement: str
+) -> None:
+    g = bench.gateway
+    raised = g.event("active", 102 * S)
+    bench.send(
+        g.catalogue_message(),
+        g.seal(100 * S, times=[99 * S], values=[[1], [1], [1], [1.0]]),
+        g.seal(102 * S, times=[101 * S], values=[[1], [1], [1], [1.0]]),
+        g.seal(102 * S, lane=Lane.ALARM, events=(raised,)),
+        at_us=102 * S,
+    )
+    for second in range(104, last_s + 1, 2):
+        codes = [[code], [GOOD], [GOOD], [GOOD]]
+        bench.send(
+            g.seal(second * S, times=[second * S - S], values=[[None], [1], [1], [1.0]], codes=codes), at_us=second * S
+        )
+    bench.now_us = START_US + last_s * S
+    (alarm,) = queries.alarms()
+    assert alarm.point == "well-0/ch4"
+    assert (alarm.state, alarm.measurement) == ("active", measurement)
+    # What is heard again is no longer silent, and nothing of this has ended the alarm.
+    bench.send(
+        g.seal((last_s + 2) * S, times=[(last_s + 1) * S], values=[[1], [1], [1], [1.0]]), at_us=(last_s + 2) * S
+    )
+    bench.now_us = START_US + (last_s + 2) * S
+    (alarm,) = queries.alarms()
+    assert (alarm.state, alarm.measurement) == ("active", "active")
