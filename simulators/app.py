@@ -166,6 +166,7 @@ class Simulator:
                 "requests": world.counts[device.id].requests,
                 "replies": world.counts[device.id].replies,
                 "exceptions": world.counts[device.id].exceptions,
+                **({"outputs": world.outputs(device.id)} if device.id in world.boards else {}),
             }
             for device in world.plant.devices.values()
         }

@@ -41,7 +41,9 @@ from simulators.demo_words import summary, what_to_try
 from simulators.errors import ControlError, DemoError
 from simulators.scenario import config_dir
 
-PLAYLIST = "gas_leak,flooding_underpass,burst_main,bridge_crossing,calm"
+PLAYLIST = "gas_leak,falls_silent,over_range,flooding_underpass,burst_main,bridge_crossing,calm"
+#: what confirms limits, beside the demo's site file
+LETTER = "demo-limits.txt"
 #: a slow machine needs this long from the first process to the first value on the page
 START_LIMIT_S = 90.0
 _TICK_S = 0.2
@@ -226,6 +228,7 @@ class Demo:
         site = self._folder / "site.toml"
         try:
             shutil.copytree(sites / "profiles", self._folder / "profiles")
+            shutil.copy(sites / LETTER, self._folder / LETTER)
             site.write_text(fill_template((sites / "demo.toml").read_text(encoding="utf-8"), values), encoding="utf-8")
         except (OSError, shutil.Error) as error:
             raise DemoError(f"the demo's site file cannot be made: {error}") from error

@@ -38,6 +38,16 @@ def what_to_try(*, url: str, simulator: str, collector: str, edge_agent: str, py
     return f"""
   {url}
 
+  What to look at on the page / 在页面上看什么:
+      gas_leak         gas in well 1: its limits are confirmed by nobody, so its alarms say TRIAL
+                       1号井泄漏：限值未经确认，报警带“试运行”标记
+      falls_silent     the head of well 2 dies while gas rises: "lost while rising", and silence is never a zero
+                       2号井探头在浓度上升时失联：“上升中失联”，静默绝不显示为零
+      over_range       "over range" without a number, every limit at once, latched until a named person resets it
+                       超量程不显示数值，各级限值同时报警并锁定，须由具名人员复位
+      One scenario plays after the other; well 2 has confirmed limits, so its alarms are real ones
+      各场景依次播放；2号井限值已确认，其报警为正式报警
+
   What to try in another terminal, here / 在本目录的另一个终端中试试:
 
   Cut the link to the broker, wait, restore it: alarms come first, then now, then history
@@ -47,12 +57,22 @@ def what_to_try(*, url: str, simulator: str, collector: str, edge_agent: str, py
   Set what a sensor measures, break it, let it follow the scenario again
   设定传感器测值，令其故障，再恢复跟随场景
       {simulator} set gas-well-1/gas 65
+      {simulator} set gas-well-2/gas over_range
       {simulator} set gas-well-2/gas fault
       {simulator} fault water-main dead
       {simulator} fault water-main none
       {simulator} set gas-well-1/gas auto
-  Play one scenario / 播放某个场景 (gas_leak burst_main flooding_underpass bridge_crossing calm)
-      {simulator} scenario burst_main
+      {simulator} set gas-well-2/gas auto
+  Play one scenario / 播放某个场景 (gas_leak falls_silent over_range flooding_underpass burst_main bridge_crossing calm)
+      {simulator} scenario over_range
+  See what stands at the gateway, and reset a latched alarm under a name / 查看网关报警，并由具名人员复位
+      {edge_agent} alarms {config}
+      {edge_agent} alarm reset gas-well-2/gas gas.ch4.adjacent.v1/L2 --by NAME {config}
+  Test a head with gas (in another terminal the simulator gives the gas), and what wants a visit
+  对探头做通气测试（在另一终端由模拟器给气），以及待巡检清单
+      {edge_agent} visit gas-well-2/gas --by NAME --gas 50 {config}
+      {simulator} set gas-well-2/gas 50
+      {edge_agent} visit --list --all {config}
   Look from the gateway / 在网关侧查看
       {edge_agent} status {config}
       {edge_agent} spool verify {config}

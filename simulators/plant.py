@@ -181,6 +181,8 @@ class PlantDevice:
     line: str
     unit_id: int
     image: DeviceImage
+    #: where its outputs are from; None: it has none
+    profile: Profile | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -230,7 +232,8 @@ def make_plant(data: dict[str, Any], source: str, folder: Path) -> Plant:
             problems.append((f"{key}.unit_id", f"{device.unit_id} is used twice on {device.port}"))
         taken.add((device.port, device.unit_id))
         try:
-            image = _image(load_profile(device.profile, extra), device)
+            profile = load_profile(device.profile, extra)
+            image = _image(profile, device)
         except ProfileError as error:
             problems += [(f"{key}.profile", str(problem)) for problem in error.problems]
             continue
@@ -239,7 +242,7 @@ def make_plant(data: dict[str, Any], source: str, folder: Path) -> Plant:
             continue
         en, zh = (device.name.en, device.name.zh) if device.name is not None else (device.id, device.id)
         devices[device.id] = PlantDevice(
-            id=device.id, en=en, zh=zh, line=device.port, unit_id=device.unit_id, image=image
+            id=device.id, en=en, zh=zh, line=device.port, unit_id=device.unit_id, image=image, profile=profile
         )
     if problems:
         raise FileError(source, problems)

@@ -22,7 +22,7 @@ from simulators import signals
 from simulators.errors import FileError, ImageError, SignalError, SimulatorError
 from simulators.faults import DEFAULT_DELAY_S, DEFAULT_EXCEPTION, HEALTHY, KINDS, with_fault
 from simulators.plant import Plant, TcpLine
-from simulators.signals import Signal, State
+from simulators.signals import OVER_RANGE, STATES, UNDER_RANGE, Shown, Signal, State
 from simulators.toml_file import parse, read_toml
 
 LINK_STATES = ("up", "cut", "stall", "slow")
@@ -149,12 +149,31 @@ class _Link(_Table):
         return self
 
 
+class _OwnAlarm(_Table):
+    """An alarm of an instrument is on while another point of it is past a number or in a state: its set point."""
+
+    point: str
+    of: str
+    above: Number | None = None
+    below: Number | None = None
+    state: str | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> _OwnAlarm:
+        if [self.above, self.below, self.state].count(None) != 2:
+            raise ValueError("needs exactly one of above, below and state")
+        if self.point.partition("/")[0] != self.of.partition("/")[0]:
+            raise ValueError(f"{self.of} is of another device than {self.point}; one of the same would be right")
+        return self
+
+
 class _Scenario(_Table):
     name: _Names
     about: _Names | None = None
     duration_s: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
     loop: bool = True
     base: str | None = None
+    own_alarm: list[_OwnAlarm] = []
     signal: list[_Signal] = []
     fault: list[_Fault] = []
     link: list[_Link] = []
@@ -170,6 +189,29 @@ class SignalChange:
     signal: Signal | State
     #: where it stands, for problems
     origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnAlarm:
+    """An alarm of an instrument that follows what the instrument measures; one of the last three is given."""
+
+    #: point keys of the alarm and of what it watches
+    point: str
+    of: str
+    #: on from this number on; so it is while the point is over range
+    above: float | None
+    #: on from this number down; so it is while the point is under range
+    below: float | None
+    #: on while the point is in this state
+    state: str | None
+    origin: str
+
+    def is_on(self, shown: Shown) -> bool:
+        """Returns whether the alarm is on while the point shows this."""
+        if isinstance(shown, str):
+            beyond = (self.above is not None, OVER_RANGE), (self.below is not None, UNDER_RANGE)
+            return shown == self.state or any(counts and shown == word for counts, word in beyond)
+        return (self.above is not None and shown >= self.above) or (self.below is not None and shown <= self.below)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +256,8 @@ class Scenario:
     about_zh: str
     duration_s: float
     loop: bool
+    #: of a head that shows one alarm at a time the last that is on is shown
+    own_alarms: tuple[OwnAlarm, ...]
     #: in order of time; of two at one moment the later in the file counts
     signals: tuple[SignalChange, ...]
     faults: tuple[FaultSpan, ...]
@@ -282,6 +326,12 @@ def make_scenario(data: dict[str, Any], *, id: str, source: str, base_of: Any = 
             problems.append((key, str(error)))
             continue
         own.append(SignalChange(at_s=item.at_s, point=item.point, signal=signal, origin=f"{source}: {key}"))
+    alarms: list[OwnAlarm] = []
+    for place, alarm in enumerate(form.own_alarm):
+        key = f"own_alarm[{place}]"
+        if alarm.state is not None and alarm.state not in STATES:
+            problems.append((f"{key}.state", f"{alarm.state!r} is not known; known are {', '.join(sorted(STATES))}"))
+        alarms.append(OwnAlarm(**alarm.model_dump(), origin=f"{source}: {key}"))
     faults: list[FaultSpan] = []
     for place, fault in enumerate(form.fault):
         key = f"fault[{place}]"
@@ -327,6 +377,7 @@ def make_scenario(data: dict[str, Any], *, id: str, source: str, base_of: Any = 
         about_zh=about.zh,
         duration_s=form.duration_s,
         loop=form.loop,
+        own_alarms=(*(base.own_alarms if base else ()), *alarms),
         signals=_in_time((*(base.signals if base else ()), *own)),
         faults=(*(base.faults if base else ()), *faults),
         links=tuple(sorted((*(base.links if base else ()), *links), key=lambda item: item.at_s)),
@@ -348,6 +399,18 @@ def scenario_problems(scenario: Scenario, plant: Plant) -> list[tuple[str, str]]
             device.image.check(key, word if word is not None else sum(device.image.span(key)) / 2)
         except ImageError as error:
             found.append((change.origin, str(error)))
+    for alarm in scenario.own_alarms:
+        device_id, _, key = alarm.point.partition("/")
+        device = plant.devices.get(device_id)
+        if device is None:
+            found.append((alarm.origin, f"no device {device_id!r}; there are {', '.join(plant.devices)}"))
+            continue
+        try:
+            if device.image.span(key) != (0.0, 1.0):
+                found.append((alarm.origin, f"{alarm.point} is a measurement; an alarm of {device_id} would be right"))
+            device.image.check(alarm.of.partition("/")[2], alarm.state or alarm.above or alarm.below or 0.0)
+        except ImageError as error:
+            found.append((alarm.origin, str(error)))
     for fault in scenario.faults:
         device = plant.devices.get(fault.device)
         if device is None:

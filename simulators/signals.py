@@ -22,6 +22,9 @@ from simulators.errors import SignalError
 #: the device does not answer at all
 SILENT = "silent"
 
+#: beyond the end of what the instrument can measure
+OVER_RANGE, UNDER_RANGE = "over_range", "under_range"
+
 #: state words: what an instrument itself can report instead of, or beside, a number; and ``silent``
 STATES: frozenset[str] = frozenset(
     reason for reason, code in BY_REASON.items() if code not in WITH_VALUE and CODES[code].quality != "missing"

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from simulators.device import Answer, Memory, answer, exception_pdu
 from simulators.errors import FileError, ImageError, SimulatorError
 from simulators.faults import DEFAULT_DELAY_S, DEFAULT_EXCEPTION, HEALTHY, Faults, together, with_fault
+from simulators.outputs import OutputBoard, board_of
 from simulators.plant import Plant, PlantDevice, TcpLine
-from simulators.scenario import LinkState, Scenario, SignalChange, scenario_problems
+from simulators.scenario import LinkState, OwnAlarm, Scenario, SignalChange, scenario_problems
 from simulators.signals import SILENT, Constant, Shown, Signal, State, shown_at
 
 #: a heartbeat counts one up so often, as on Honeywell heads (seconds)
@@ -99,6 +100,12 @@ class World:
         self._by_hand: dict[str, _ByHand] = {}
         self._hand_faults: dict[str, _HandFaults] = {}
         self._written = {id: _Written() for id in plant.devices}
+        #: device -> its outputs, where it has any
+        self.boards: dict[str, OutputBoard] = {
+            id: board
+            for id, device in plant.devices.items()
+            if device.profile is not None and (board := board_of(device.profile)) is not None
+        }
 
     def play(self, scenarios: Sequence[Scenario]) -> None:
         """Starts scenarios, one after the other, and forgets what was set by hand.
@@ -192,9 +199,14 @@ class World:
         now_s = self._now(device_id)
         memory = device.image.memory(self._shown(device, now_s), beat=int(now_s // BEAT_S))
         written = self._written[device_id].words
-        if not written:
+        board = self.boards.get(device_id)
+        if not written and board is None:
             return memory
-        words = {table: {**memory.words.get(table, {}), **written.get(table, {})} for table in memory.ranges}
+        outputs = {} if board is None else board.words(self._clock())
+        words = {
+            table: {**memory.words.get(table, {}), **written.get(table, {}), **outputs.get(table, {})}
+            for table in memory.ranges
+        }
         return Memory(
             words=words,
             ranges=memory.ranges,
@@ -225,7 +237,18 @@ class World:
     def _answer(self, device_id: str, pdu: bytes, faults: Faults) -> Answer | None:
         if faults.exception and pdu:
             return Answer(pdu=exception_pdu(pdu[0], faults.exception))
+        board = self.boards.get(device_id)
+        if board is not None:
+            now = self._clock()
+            board.heard(now)
+            if (done := board.take(pdu, now)) is not None:
+                return done
         return answer(pdu, self.memory(device_id))
+
+    def outputs(self, device_id: str) -> dict[str, bool]:
+        """Returns which outputs of a relay board are on; empty where the device has none."""
+        board = self.boards.get(device_id)
+        return {} if board is None else board.states(self._clock())
 
     def by_hand(self) -> tuple[str, ...]:
         """Returns the points that a person has set."""
@@ -276,7 +299,18 @@ class World:
             signal = self._signal(f"{device.id}/{key}", now_s)
             if signal is not None:
                 shown[key] = shown_at(*signal)
+        for alarm in self._own_alarms(device.id, now_s):
+            point, of = (key.partition("/")[2] for key in (alarm.point, alarm.of))
+            # What is said of the alarm itself comes first.
+            if self._signal(alarm.point, now_s) is None:
+                shown[point] = float(alarm.is_on(shown.get(of, 0.0)))
         return shown
+
+    def _own_alarms(self, device_id: str, now_s: float) -> tuple[OwnAlarm, ...]:
+        if self._score is None:
+            return ()
+        playing = self._score.scenarios[self._score.at(now_s)[0]]
+        return tuple(alarm for alarm in playing.own_alarms if alarm.point.partition("/")[0] == device_id)
 
     def _states(self, device: PlantDevice, now_s: float) -> tuple[str, ...]:
         found = (self._signal(f"{device.id}/{key}", now_s) for key in device.image.points)

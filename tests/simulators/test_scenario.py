@@ -16,10 +16,13 @@ DEMO = Path(__file__).parents[2] / "config" / "sites" / "demo.toml"
 GOOD: dict[str, Any] = {"name": {"en": "a", "zh": "甲"}, "duration_s": 10.0}
 
 
-def test_the_five_scenarios_are_shipped_and_play_on_the_demo_site() -> None:
+def test_the_scenarios_are_shipped_and_play_on_the_demo_site() -> None:
     plant = read_plant(DEMO)
     ids = scenario_ids(scenarios_dir())
-    assert set(ids) == {"calm", "gas_leak", "burst_main", "flooding_underpass", "bridge_crossing"}
+    assert set(ids) == {
+        *("calm", "gas_leak", "falls_silent", "over_range"),
+        *("burst_main", "flooding_underpass", "bridge_crossing"),
+    }
     for id in ids:
         scenario = load_scenario(id, scenarios_dir())
         assert scenario_problems(scenario, plant) == []
@@ -62,6 +65,9 @@ def test_a_base_comes_first() -> None:
         ({"fault": [{"device": "a", "kind": "late", "delay_s": -1.0}]}, "fault[0]", "above 0"),
         ({"fault": [{"device": "a", "kind": "exception", "code": 0}]}, "fault[0]", "from 1 to 255"),
         ({"fault": [{"device": "a", "kind": "dead", "at_s": 5.0, "until_s": 5.0}]}, "fault[0].until_s", "not after"),
+        ({"own_alarm": [{"point": "a/x", "of": "a/b"}]}, "own_alarm[0]", "exactly one of above, below and state"),
+        ({"own_alarm": [{"point": "a/x", "of": "b/b", "above": 1.0}]}, "own_alarm[0]", "of another device"),
+        ({"own_alarm": [{"point": "a/x", "of": "a/b", "state": "tired"}]}, "own_alarm[0].state", "known are"),
         ({"link": [{"state": "slow"}]}, "link[0]", "bytes_per_s"),
         ({"link": [{"state": "cut", "bytes_per_s": 5}]}, "link[0]", "bytes_per_s"),
     ],
@@ -103,12 +109,21 @@ def test_a_scenario_that_the_plant_cannot_play_says_why(plant: Plant) -> None:
             {"point": "well/gas", "shape": [{"kind": "constant", "value": 5.0}]},
         ],
         "fault": [{"device": "well", "kind": "wrong_crc"}, {"device": "main", "kind": "wrong_crc"}],
+        "own_alarm": [
+            {"point": "nobody/own-alarm/a1", "of": "nobody/gas", "above": 1.0},
+            {"point": "well/gas", "of": "well/heartbeat", "above": 1.0},
+            {"point": "well/own-alarm/a1", "of": "well/gas", "state": "over_range"},  # its registers cannot say so
+            {"point": "well/own-alarm/a1", "of": "well/gas", "above": 20.0},
+        ],
     }
     found = scenario_problems(make_scenario(data, id="x", source="x.toml"), plant)
     assert [origin for origin, _ in found] == [
         "x.toml: signal[0]",
         "x.toml: signal[1]",
         "x.toml: signal[2]",
+        "x.toml: own_alarm[0]",
+        "x.toml: own_alarm[1]",
+        "x.toml: own_alarm[2]",
         "x.toml: fault[0]",
     ]
 

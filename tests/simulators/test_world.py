@@ -162,3 +162,53 @@ def test_what_a_client_writes_wins_over_what_is_measured(world: World) -> None:
     read = world.reply("inlet", bytes.fromhex("03 00 04 00 01"))
     assert read is not None
     assert read.pdu == bytes.fromhex("03 02 12 34")
+
+
+def own(point: str, of: str, **bound: Any) -> dict[str, Any]:
+    return {"point": point, "of": of, **bound}
+
+
+def test_an_instruments_own_alarms_follow_what_it_measures(world: World, clock: Clock) -> None:
+    changes = [
+        {"point": "head/gas", "shape": [{"kind": "ramp", "start": 0.0, "end": 80.0, "over_s": 8.0}]},
+        {"at_s": 8.5, "point": "head/gas", "state": "over_range"},
+        {"at_s": 9.5, "point": "head/gas", "state": "fault"},
+    ]
+    alarms = [
+        own("head/own-alarm/low-alarm", "head/gas", above=20.0),
+        own("head/own-alarm/high-alarm", "head/gas", above=50.0),
+        own("head/own-fault/fault", "head/gas", state="fault"),
+    ]
+    world.play([scenario(signal=changes, own_alarm=alarms)])
+    # state register: 1 normal, 5 low alarm, 6 high alarm, 8 over range, 3 fault
+    for after, low, high, fault, state in (
+        *((1.0, 0, 0, 0, 1), (2.0, 1, 0, 0, 5), (5.0, 1, 1, 0, 6), (8.6, 1, 1, 0, 8), (9.6, 0, 0, 1, 3)),
+    ):
+        clock.now = 1000.0 + after
+        shown = world.shown("head")
+        found = [shown[f"own-{name}"] for name in ("alarm/low-alarm", "alarm/high-alarm", "fault/fault")]
+        assert found == [low, high, fault]
+        assert world.memory("head").words["holding"][5] & 0xFF == state
+        assert "own-alarm/a1" not in world.shown("well")  # without a set point it follows nothing
+    # A person wins, over the value and over the alarm.
+    clock.now = 1001.0
+    world.set_point("head/gas", 60.0)
+    assert world.shown("head")["own-alarm/high-alarm"] == 1.0
+    world.set_point("head/own-alarm/high-alarm", 0.0)
+    assert world.shown("head")["own-alarm/high-alarm"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("bound", "on", "off"),
+    [
+        ({"above": 5.0}, (5.0, 9.0, "over_range"), (4.9, "under_range", "fault")),
+        ({"below": 5.0}, (5.0, 1.0, "under_range"), (5.1, "over_range", "fault")),
+        ({"state": "fault"}, ("fault",), (5.0, "over_range", "warm_up")),
+    ],
+)
+def test_an_own_alarm_is_on_at_and_past_its_set_point(
+    bound: dict[str, Any], on: tuple[Any, ...], off: tuple[Any, ...]
+) -> None:
+    (alarm,) = scenario(own_alarm=[own("a/own-alarm/x", "a/gas", **bound)]).own_alarms
+    assert [alarm.is_on(what) for what in on] == [True] * len(on)
+    assert [alarm.is_on(what) for what in off] == [False] * len(off)
