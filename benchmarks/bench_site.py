@@ -11,7 +11,7 @@ ALARM_VALUE = 5000
 #: the point whose register the alarm benchmark writes to
 ALARM_POINT = 7
 PROFILES = Path(__file__).resolve().parent / "profiles"
-_RULES = PROFILES.parent / "rules"
+RULES = PROFILES.parent / "rules"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ def site_text(load: Load, *, state_dir: Path, bank_port: int, broker_port: int, 
         collector_key: a key line.
     """
     parts = [
-        f'profile_dirs = ["{PROFILES}"]\nrule_dirs = ["{_RULES}"]\n',
+        f'profile_dirs = ["{PROFILES}"]\nrule_dirs = ["{RULES}"]\n',
         f'[gateway]\nname = {{ en = "Benchmark", zh = "基准测试" }}\nstate_dir = "{state_dir}"\n',
         f"[spool]\nquota_mb = {load.quota_mb}\nreserve_mb = 16\nretention_days = 1\n",
     ]

@@ -9,15 +9,19 @@ Run: ``python -m benchmarks.judge``.  It measures CPU of this machine only, no b
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 
+from benchmarks.report import Figure
 from drivers.plan import BlockRead, PointStep
 from edge_agent.judge import Judge
 from edge_agent.plan import BlockPlan, PointPlan
 from rules import Direction, LimitRule, Mark, PairRule, PointRules, Severity, SilenceRule, WatchKind, WatchRule
 
 POINTS = 20
+#: us per reading with five limits on every point
+TARGET_US = 1.0
 ROUNDS = 20_000
 REPEATS = 5
 WATCHED_ROUNDS = 1000
@@ -149,17 +153,23 @@ def microseconds_of_a_pair() -> float:
     return best / events * 1e6
 
 
-def main() -> None:
-    """Prints one line per kind of value."""
+def figures() -> Iterator[Figure]:
+    """Measures and yields every figure."""
     counts = tuple(range(2000, 2000 + POINTS))
     floats = tuple(200.0 + n for n in range(POINTS))
-    print(f"quiet rows of {POINTS} points, {len(_LIMITS)} limits each, us per reading")
-    print(f"  counts  {microseconds('int', counts):.3f}")
-    print(f"  floats  {microseconds('f32', floats):.3f}")
-    print("beside them, rows of floats a second apart")
-    print(f"  slope over 10 minutes    {microseconds_watched(_slope()):.2f}")
-    print(f"  flat line and fault      {microseconds_watched(_supervision()):.2f}")
-    print(f"us per event where two points and their pair change: {microseconds_of_a_pair():.1f}")
+    yield Figure(name="per reading, counts", unit="us", value=microseconds("int", counts), target=TARGET_US)
+    yield Figure(name="per reading, floats", unit="us", value=microseconds("f32", floats), target=TARGET_US)
+    slope, supervision = microseconds_watched(_slope()), microseconds_watched(_supervision())
+    yield Figure(name="per reading with a slope over 10 minutes", unit="us", value=slope)
+    yield Figure(name="per reading with flat line and fault", unit="us", value=supervision)
+    yield Figure(name="per event of two points and their pair", unit="us", value=microseconds_of_a_pair())
+
+
+def main() -> None:
+    """Prints one line per figure."""
+    print(f"quiet rows of {POINTS} points, {len(_LIMITS)} limits each; beside them rows of floats a second apart")
+    for figure in figures():
+        print(f"  {figure.name:42} {figure.value:8.3f} us")
 
 
 if __name__ == "__main__":

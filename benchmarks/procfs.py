@@ -68,6 +68,29 @@ def memory(pid: int, *, proc: Path = _PROC) -> Memory:
     )
 
 
+def mapped(pid: int, *, proc: Path = _PROC) -> dict[str, float]:
+    """Reads where the memory of a process lies, MB of PSS; raises OSError when it is gone.
+
+    ``heap`` is the C library's, ``anonymous`` Python's own arenas, larger blocks and the stacks of threads.
+    """
+    found: dict[str, float] = {}
+    kind = ""
+    for line in (proc / str(pid) / "smaps").read_text().splitlines():
+        words = line.split()
+        if not words[0].endswith(":"):
+            kind = kind_of(words[5] if len(words) > 5 else "")
+        elif words[0] == "Pss:":
+            found[kind] = found.get(kind, 0.0) + int(words[1]) * 1024 / 1e6
+    return found
+
+
+def kind_of(name: str) -> str:
+    """Returns what a mapping of this name is for."""
+    if name.startswith("/"):
+        return "spool" if name.rpartition("/")[2].startswith("spool.") else "files"
+    return {"[heap]": "heap", "": "anonymous"}.get(name, "other")
+
+
 def fields(text: str) -> dict[str, int]:
     """Returns the lines ``name: number ...`` of a proc file; other lines are left out."""
     found = {}

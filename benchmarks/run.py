@@ -85,7 +85,9 @@ PEERS = {f"peers-{baud}": baud for baud in bus.BAUDS}
 #: an alarm point among failing devices, by baud rate
 ALARMS = {f"bus-alarm-{baud}": baud for baud in (9600, 19200)}
 #: programs of their own, run as they are
-BESIDE = ("decode", "requests", "judge", "ingest")
+BESIDE = ("decode", "requests", "judge", "ingest", "alarms")
+#: those of them that can be quick
+_CAN_BE_QUICK = ("alarms",)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -135,7 +137,8 @@ def main(arguments: list[str] | None = None) -> int:
     for name in BESIDE:
         if name in wanted:
             print(f"\n{name}", flush=True)
-            command = [sys.executable, "-m", f"benchmarks.{name}"]
+            quick = ["--quick"] if options.quick and name in _CAN_BE_QUICK else []
+            command = [sys.executable, "-m", f"benchmarks.{name}", *quick]
             failed |= subprocess.run(command, cwd=REPOSITORY, check=False).returncode != 0
     if options.json is not None:
         options.json.write_text(to_json(results), encoding="utf-8")

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from benchmarks.arrivals import batches, ticks
 from benchmarks.bench_site import ALARM_POINT, ALARM_VALUE, Load
-from benchmarks.procfs import memory
+from benchmarks.procfs import mapped, memory
 from benchmarks.report import Figure, Result, lines_of, machine, say, to_json
 from benchmarks.stage import OTHER_CPU, REPOSITORY, BenchError, Child, Stage, wait_until
 from contracts.batch import Lane
@@ -49,6 +49,8 @@ class Play:
     agent_mb: list[tuple[float, float]] = field(default_factory=list)
     collector_mb: list[tuple[float, float]] = field(default_factory=list)
     happened: dict[str, int] = field(default_factory=dict)
+    #: seconds from the beginning, MB by kind of mapping: of the agent
+    mapped: list[tuple[float, dict[str, float]]] = field(default_factory=list)
 
 
 def _nothing(play: Play) -> None:
@@ -128,6 +130,10 @@ def soak(stage: Stage, *, hours: float, every_s: float) -> tuple[Result, bool]:
     warm_s = min(max(_LEAST_WARM_UP_S, _WARM_UP_SHARE * took_s), took_s / 2)
     figures = [
         Figure(name="agent's memory, slope", unit="MB/h", value=slope(play.agent_mb, warm_s), target=SLOPE_TARGET),
+        *(
+            Figure(name=f"agent's memory, {kind}, slope", unit="MB/h", value=value)
+            for kind, value in kinds(play.mapped, warm_s)
+        ),
         Figure(name="agent's memory at the end", unit="MB", value=play.agent_mb[-1][1]),
         Figure(name="collector's memory at the end", unit="MB", value=play.collector_mb[-1][1]),
         *(
@@ -158,10 +164,17 @@ def slope(samples: Sequence[tuple[float, float]], from_s: float) -> float | None
     return sum((at - middle_h) * (mb - middle_mb) for at, mb in kept) / spread
 
 
+def kinds(samples: Sequence[tuple[float, dict[str, float]]], from_s: float) -> list[tuple[str, float | None]]:
+    """Returns the slope of every kind of mapping, by name."""
+    names = sorted({name for _, found in samples for name in found})
+    return [(name, slope([(at, found.get(name, 0.0)) for at, found in samples], from_s)) for name in names]
+
+
 def _sample(play: Play, at_s: float) -> None:
     play.agent.is_running()
     play.stage.collector.is_running()
     play.agent_mb.append((at_s, memory(play.agent.pid).pss_mb))
+    play.mapped.append((at_s, mapped(play.agent.pid)))
     play.collector_mb.append((at_s, memory(play.stage.collector.pid).pss_mb))
 
 

@@ -120,7 +120,8 @@ class Stage:
         self._children: list[Child] = []
         self._broker: Child | None = None
         self._agent_key = ""
-        self._collector_key = ""
+        self.collector_key = ""
+        self.web_port = free_port()
         self._runs = 0
 
     def __enter__(self) -> Stage:
@@ -153,14 +154,14 @@ class Stage:
         data = self.folder / "collector"
         data.mkdir()
         (data / "settings.toml").write_text(
-            f'[http]\nport = {free_port()}\n[broker]\nkind = "mosquitto"\nport = {self.broker_port}\n'
+            f'[http]\nport = {self.web_port}\n[broker]\nkind = "mosquitto"\nport = {self.broker_port}\n'
         )
         for arguments in (("init",), ("add-gateway", str(key_file))):
             command = [sys.executable, "-m", "collector.cli", *arguments, "--data", str(data)]
             done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False)
             if done.returncode:
                 raise BenchError(f"collector {arguments[0]}: {done.stderr.strip()}")
-        self._collector_key = (data / "collector.pub").read_text().strip()
+        self.collector_key = (data / "collector.pub").read_text().strip()
         self.collector = self._other("collector", "collector.cli", "serve", "--data", str(data))
         wait_until(lambda: self.collector.is_running() and self._is_collector_connected(), "the collector's connection")
 
@@ -213,29 +214,42 @@ class Stage:
 
     def agent_place(self, load: Load, *, disk: Path | None = None) -> Path:
         """Makes a site file with an empty state directory; returns the site file."""
+
+        def text(state: Path) -> str:
+            return site_text(
+                load,
+                state_dir=state,
+                bank_port=self.bank_port,
+                broker_port=self.broker_port,
+                collector_key=self.collector_key,
+            )
+
+        return self.place(text, disk=disk)
+
+    def place(self, text: Callable[[Path], str], *, disk: Path | None = None) -> Path:
+        """Makes a site file of the text that it is for an empty state directory; returns the site file."""
         self._runs += 1
         folder = (disk or self.folder) / f"agent-{self._runs}"
         state = folder / "state"
         state.mkdir(parents=True)
         shutil.copy(self.folder / "agent.pem", state / "key.pem")
         site = folder / "site.toml"
-        site.write_text(
-            site_text(
-                load,
-                state_dir=state,
-                bank_port=self.bank_port,
-                broker_port=self.broker_port,
-                collector_key=self._collector_key,
-            )
-        )
+        site.write_text(text(state))
         return site
 
-    def agent(self, site: Path, *, notify: Path | None = None, log_folder: Path | None = None) -> Child:
-        """Starts an agent under its own interpreter; its log lies in ``log_folder``, or with all the others."""
+    def agent(
+        self, site: Path, *, notify: Path | None = None, log_folder: Path | None = None, taps: Path | None = None
+    ) -> Child:
+        """Starts an agent under its own interpreter; its log lies in ``log_folder``, or with all the others.
+
+        Args:
+            taps: it notes the steps of its alarms and writes them here when it ends (``tapped_agent.py``).
+        """
         environment = self.python.environment(REPOSITORY)
         if notify is not None:
             environment["NOTIFY_SOCKET"] = str(notify)
-        command = [str(self.python.executable), "-m", "edge_agent.cli", "run", str(site)]
+        module = ["edge_agent.cli"] if taps is None else ["benchmarks.tapped_agent", str(taps)]
+        command = [str(self.python.executable), "-m", *module, "run", str(site)]
         return Child("agent", command, folder=log_folder or self.folder, cpu=MEASURED_CPU, environment=environment)
 
     def bare_client(self, load: Load, *, disk: Path | None = None) -> Child:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.procfs import Memory, Usage, fields, memory, sectors_written, usage
+from benchmarks.procfs import Memory, Usage, fields, mapped, memory, sectors_written, usage
 
 
 @pytest.fixture
@@ -52,3 +52,18 @@ def test_sectors_written_is_field_seven() -> None:
 def test_this_process_has_used_cpu() -> None:
     assert usage(os.getpid()).cpu_ns > 0
     assert memory(os.getpid()).pss_mb > 1
+
+
+def test_memory_by_what_it_is_for(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "smaps").write_text(
+        "00400000-00500000 r-xp 00000000 fe:00 1     /usr/bin/python3.11\nRss:  900 kB\nPss:  500 kB\nVmFlags: rd ex\n"
+        "01000000-02000000 rw-p 00000000 00:00 0     [heap]\nPss:  1000 kB\n"
+        "7f0000000000-7f0000100000 rw-p 00000000 00:00 0 \nPss:  300 kB\n"
+        "7f0000200000-7f0000300000 rw-p 00000000 00:00 0 \nPss:  200 kB\n"
+        "7f0000400000-7f0000500000 rw-s 00000000 fe:00 9     /var/lib/agent/spool.db-shm\nPss:  32 kB\n"
+        "7fff00000000-7fff00100000 rw-p 00000000 00:00 0     [stack]\nPss:  100 kB\n"
+    )
+    found = mapped(7, proc=tmp_path)
+    kb = {kind: round(value * 1e6 / 1024) for kind, value in found.items()}
+    assert kb == {"files": 500, "heap": 1000, "anonymous": 500, "spool": 32, "other": 100}

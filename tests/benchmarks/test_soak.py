@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.soak import missing_ticks, slope
+from benchmarks.soak import kinds, missing_ticks, slope
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,11 @@ def test_a_slope_is_of_what_comes_after_the_warm_up() -> None:
     samples = [(0.0, 90.0), *((3600.0 * hour, 40.0 + 2 * hour) for hour in range(1, 5))]
     assert slope(samples, 1.0) == pytest.approx(2.0)
     assert slope(samples, 3600.0 * 4) is None
+
+
+def test_what_grows_is_told_by_kind() -> None:
+    samples = [(3600.0 * hour, {"heap": 9.0, "anonymous": 20.0 + hour}) for hour in range(4)]
+    assert dict(kinds([*samples, (3600.0 * 4, {"heap": 9.0, "anonymous": 24.0})], 0.0)) == {
+        "anonymous": pytest.approx(1.0),
+        "heap": pytest.approx(0.0),
+    }
