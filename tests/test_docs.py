@@ -119,7 +119,7 @@ def test_the_index_names_every_document() -> None:
     assert not {name for name in documents if f"]({name})" not in index}
 
 
-@pytest.mark.parametrize(("english", "count"), [("line-tools.md", 9), ("technician.md", 9)])
+@pytest.mark.parametrize(("english", "count"), [("line-tools.md", 9), ("technician.md", 9), ("visits.md", 3)])
 def test_the_tools_are_told_alike_in_both_languages(english: str, count: int) -> None:
     told = [given(DOCS / name) for name in (english, english.replace(".md", ".zh.md"))]
     assert told[0] == told[1]

@@ -54,6 +54,7 @@ def read(unit_id: int, address: int) -> ReadRequest:
     return ReadRequest(unit_id=unit_id, table="holding", address=address, count=4, timeout_s=0.04, max_reply_s=0.05)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("baud", [9600, 19200])
 async def test_no_request_begins_before_the_line_was_silent(baud: int, tmp_path: Path) -> None:
     """Answers, refusals, time-outs, writes, broadcasts and raw frames, one behind the other."""
