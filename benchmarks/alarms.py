@@ -91,6 +91,8 @@ def _raise_one_by_one(targets: Sequence[Target], *, count: int, every_s: float, 
     begin = time.monotonic()
     for at_s, number, is_past in moments(targets=len(targets), count=count, every_s=every_s, hold_s=hold_s):
         time.sleep(max(0.0, begin + at_s - time.monotonic()))
+        # Who was late begins everything after it later: a register that goes back too soon is seen by no poll.
+        begin = max(begin, time.monotonic() - at_s)
         (targets[number].alarm if is_past else targets[number].quiet)()
 
 
