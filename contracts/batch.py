@@ -495,8 +495,19 @@ class Batch:
 
 
 def encode_batch(batch: Batch) -> bytes:
-    """Returns the body to be sealed as ``batch.header.lane.type``."""
+    """Returns the body to be sealed as ``batch.header.lane.type``.
+
+    Raises:
+        PayloadError: more visits, upkeep or confirmed limits than a reader takes; smaller batches would be right.
+    """
     sections: list[list[Any]] = []
+    for name, items, most in (
+        ("visits", batch.visits, MAX_VISITS),
+        ("upkeep", batch.upkeep, MAX_UPKEEP),
+        ("confirmed", batch.confirmed, MAX_CONFIRMED),
+    ):
+        if len(items) > most:
+            raise PayloadError(f"{name}: {len(items)} in one batch, at most {most}")
     if batch.blocks:
         sections.append([int(Section.BLOCKS), list(batch.blocks)])
     if batch.events:

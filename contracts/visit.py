@@ -45,13 +45,14 @@ class Visit:
     reason: str
     #: UCUM
     unit: str
-    #: before the gas
+    #: before the gas; of a calibration: before the work
     zero: float | None
     #: the value of the gas, as the person typed it
     applied: float | None
-    #: the highest value while the gas was on
+    #: the value farthest from ``zero`` while the gas was on; of a calibration: after the work
     peak: float | None
-    #: how long after the gas came the point had 90 % of the way from ``zero`` to ``applied`` (us)
+    #: how long after the gas came the point had 90 % of the way from ``zero`` to ``peak`` or ``applied``, whichever is
+    #: nearer (us)
     t90_us: int | None
     #: how long after the gas went the point was back (us)
     return_us: int | None

@@ -11,6 +11,7 @@ task that ends by itself ends the agent, loudly, so that the service manager sta
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -283,6 +284,8 @@ class Agent:
                 _LOG.exception("the last readings could not be sealed")
             if not await self.keeper.drain():
                 _LOG.error("the store did not answer before the end: the last readings are not kept")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.upkeep.keep(), _OPEN_LIMIT_S)
         if self.uplink is not None:
             await self._wait_for_receipts()
             await self.uplink.stop()

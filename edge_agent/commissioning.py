@@ -37,8 +37,8 @@ TEST = "test"
 _RULE_HASH = hashlib.sha256(b"qianshao test alarm v1").digest()
 #: points whose pairs share a batch
 _PAIRS = 50
-#: points that one request may name
-_MOST_POINTS = 2000
+#: points that one request may name: what is raised next waits behind all their pairs
+_MOST_POINTS = 200
 #: nobody waits longer for a receipt (seconds)
 LONGEST_WAIT_S = 300.0
 #: how often a receipt is looked for (seconds)

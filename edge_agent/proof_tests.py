@@ -34,11 +34,13 @@ class ProofTests:
         return None if not days or self.passed is None else self.passed + timedelta(days=days)
 
 
-def read_proof_tests(folder: Path) -> ProofTests:
+def read_proof_tests(folder: Path, today: date | None = None) -> ProofTests:
     """Returns what the journal knows of proof tests.
 
     Args:
         folder: the state directory.
+        today: UTC; a test that is dated more than a day later counts for nothing: some clock was wrong, and it
+            would never be due again.  None: every one counts.
 
     Raises:
         StateDirError: the journal is there and cannot be read.
@@ -56,6 +58,8 @@ def read_proof_tests(folder: Path) -> ProofTests:
         found = _parse(line)
         if found is None:
             continue
+        if today is not None and found[0] - today > timedelta(days=1):
+            continue
         last, result = found
         passed = last if result == PASSED else passed
     return ProofTests(passed=passed, last=last, result=result)
@@ -72,9 +76,9 @@ def _parse(line: str) -> tuple[date, str] | None:
         return None
 
 
-def known_proof_tests(folder: Path) -> ProofTests | None:
+def known_proof_tests(folder: Path, today: date) -> ProofTests | None:
     """As ``read_proof_tests``; None where this user may not read the journal."""
     try:
-        return read_proof_tests(folder)
+        return read_proof_tests(folder, today)
     except StateDirError:
         return None

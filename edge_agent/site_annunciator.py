@@ -131,6 +131,10 @@ class _Outputs:
         if found is None:
             return None
         device, profile, output = found
+        if not any(block.device == self._numbers[device.id] for block in self._blocks):
+            message = f"nothing of {device.id} is read, so its line may not be asked on; a point with read = true"
+            self._report.problem(key, f"{name}: {message} would be right")
+            return None
         pulse = output.pulse
         if pulse is not None:
             count = math.ceil(hold_s * 1000 / pulse.count_ms)

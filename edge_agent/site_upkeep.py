@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from contracts.quantities import GASES
+from contracts.upkeep import is_date_or_empty
 from edge_agent.config import Device, Point, Site
 from edge_agent.plan_upkeep import UpkeepPlan, Watched
 from edge_agent.replacements import Replacement
@@ -89,19 +90,22 @@ class SiteUpkeep:
         return UpkeepPlan(
             watched=tuple(self._watched),
             streets=tuple(streets) if any(streets) else (),
-            calibrated=tuple(_calibrated(said, names, replacements)),
+            calibrated=tuple(self._calibrated(said, names, replacements)),
             grace_days=site.gateway.grace_days,
         )
 
-
-def _calibrated(
-    said: Mapping[str, Device], names: Iterable[str], replacements: Sequence[Replacement]
-) -> Iterable[tuple[str, str]]:
-    """Yields the calibration day of each device whose unit of now was accepted with one."""
-    for name in names:
-        serial, day = said[name].serial, ""
-        for one in replacements:
-            if one.device == name and one.old == serial:
-                serial, day = one.new, one.calibrated
-        if day:
-            yield name, day
+    def _calibrated(
+        self, said: Mapping[str, Device], names: Iterable[str], replacements: Sequence[Replacement]
+    ) -> Iterable[tuple[str, str]]:
+        """Yields the calibration day of each device whose unit of now was accepted with one."""
+        for name in names:
+            serial, day = said[name].serial, ""
+            for one in replacements:
+                if one.device == name and one.old == serial:
+                    serial, day = one.new, one.calibrated
+            if not is_date_or_empty(day):
+                # Older versions took such a day; a plan that holds one could not be read again.
+                message = f"{serial} was accepted as calibrated on {day}, which is no day; it counts as not known"
+                self._report.warning(f"device[{name}].serial", message)
+            elif day:
+                yield name, day

@@ -11,7 +11,7 @@ whoever decides keeps what was decided.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 from contracts.batch import Anchor, ClockState
 
@@ -62,7 +62,7 @@ class TrustedDay:
             return _is_near(self._base, anchor)
         if self.seen is None:
             return True
-        return self.seen - timedelta(days=1) <= today <= self.seen + timedelta(days=_AWAY_DAYS)
+        return -1 <= (today - self.seen).days <= _AWAY_DAYS
 
 
 def day_of(wall_us: int) -> date:

@@ -42,6 +42,8 @@ _LOOK_EVERY_S = 60.0
 AGAIN_US = 86_400_000_000
 _DAY_US = 86_400_000_000
 _UNKNOWN = PointRecord()
+#: points that turned on one day are told by name up to here
+_TOLD = 20
 #: results that prove something of the instrument
 _PROVING = frozenset({"passed", "failed"})
 
@@ -141,6 +143,11 @@ class UpkeepBook:
         """Takes note of how a visit ended; one that was left or interrupted proves nothing."""
         if visit.result not in _PROVING:
             return
+        # As a record carries it: its first 64 bytes.
+        serial = self._serials.get(visit.point, "").encode(errors="replace")[:64].decode(errors="ignore")
+        if visit.serial and serial and visit.serial != serial:
+            # Told again after a restart, and another unit hangs there by now.
+            return
         job = self._record(visit.point).jobs.get(visit.job, JobRecord())
         if visit.result == "passed":
             job = self._passed(job, visit)
@@ -162,8 +169,7 @@ class UpkeepBook:
         for key in {*self._records, *(item.point for item in self._plan.watched)}:
             self._settle_unit(key)
         if today is not None:
-            for item in self._plan.watched:
-                self._decide(item, today)
+            self._tell([turned for item in self._plan.watched if (turned := self._decide(item, today))])
             # The day itself is kept for the next run, which has to know whether its clock jumped.
             self._is_unkept = self._is_unkept or bool(self._plan.watched)
         self._decided_on = today
@@ -279,7 +285,15 @@ class UpkeepBook:
             street=self._streets.get(item.point, ""),
         )
 
-    def _decide(self, item: Watched, today: date) -> None:
+    def _tell(self, turned: Sequence[str]) -> None:
+        """Tells what turned overdue, or is no longer; of many on one day some, the journal holds only so much."""
+        more = [f"{len(turned) - _TOLD} points more turned overdue or no longer are"] if len(turned) > _TOLD else []
+        for sentence in (*turned[:_TOLD], *more):
+            self._note("upkeep", sentence)
+            _LOG.info("%s", sentence)
+
+    def _decide(self, item: Watched, today: date) -> str:
+        """Decides how a job stands; returns what is to be told of it, mostly nothing."""
         record = self._record(item.point)
         job = record.jobs.get(item.job, JobRecord())
         found = standing(
@@ -289,14 +303,13 @@ class UpkeepBook:
             grace_days=self._plan.grace_days,
             today=today,
         )
-        if found.state.value != job.state and DueState.OVERDUE.value in (found.state.value, job.state):
-            self._note("upkeep", f"{item.point} {item.job}: {found.state.value}, due {found.due}")
-            _LOG.info("%s: %s is %s (due %s)", item.point, item.job, found.state.value, found.due)
         # A first day ahead of today came from a clock that was wrong.
         since = min(today, job.since or today)
         decided = replace(job, since=since, state=found.state.value, due=found.due)
         if decided != job:
             self._put(item.point, record.with_job(item.job, decided))
+        is_told = found.state.value != job.state and DueState.OVERDUE.value in (found.state.value, job.state)
+        return f"{item.point} {item.job}: {found.state.value}, due {found.due}" if is_told else ""
 
     def _last(self, item: Watched, today: date) -> date | None:
         """Returns the newest day that counts for a job; one that lies ahead of ``today`` proves nothing."""
@@ -329,8 +342,8 @@ class UpkeepBook:
     def _settle_unit(self, key: str) -> None:
         """Begins anew where another unit hangs now, and dates what passed before the clock was set."""
         record, serial = self._record(key), self._serials.get(key, "")
-        if serial and serial != record.serial:
-            record = PointRecord(serial=serial) if record.serial else replace(record, serial=serial)
+        if serial:
+            record = record.with_unit(serial)
         for name, job in record.jobs.items():
             if job.passed_us is not None and job.boot == self._boot and self._day.day_at(job.passed_us) is not None:
                 day = self._day.day_at(job.passed_us)

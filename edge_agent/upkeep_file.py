@@ -57,6 +57,19 @@ class PointRecord:
     commissioned: date | None = None
     is_commissioned: bool = False
     jobs: Mapping[str, JobRecord] = field(default_factory=lambda: MappingProxyType({}))
+    #: of the unit that hung there before, without its own; a plan that is rolled back brings it back
+    former: PointRecord | None = None
+
+    def with_unit(self, serial: str) -> PointRecord:
+        """Returns what is known where a unit with this serial number hangs now."""
+        if serial == self.serial:
+            return self
+        if not self.serial:
+            return replace(self, serial=serial)
+        own, before = replace(self, former=None), self.former
+        if before is not None and before.serial == serial:
+            return replace(before, former=own)
+        return PointRecord(serial=serial, former=own)
 
     def with_job(self, job: str, record: JobRecord) -> PointRecord:
         """Returns it with another record of one job."""
@@ -138,17 +151,20 @@ def _point_to(record: PointRecord) -> dict[str, Any]:
         for job, one in sorted(record.jobs.items())
     }
     commissioned = _text(record.commissioned) or ("unset" if record.is_commissioned else "")
-    return {"serial": record.serial, "commissioned": commissioned, "jobs": jobs}
+    former = {} if record.former is None else {"former": _point_to(record.former)}
+    return {"serial": record.serial, "commissioned": commissioned, "jobs": jobs, **former}
 
 
 def _point_from(value: Any) -> PointRecord:
     commissioned = value["commissioned"]
     jobs = {job: _job_from(one) for job, one in value["jobs"].items() if job in JOBS}
+    former = value.get("former")
     return PointRecord(
         serial=str(value["serial"]),
         commissioned=None if commissioned == "unset" else _day(commissioned),
         is_commissioned=bool(commissioned),
         jobs=MappingProxyType(jobs),
+        former=None if former is None else _point_from(former),
     )
 
 

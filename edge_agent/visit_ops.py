@@ -57,6 +57,8 @@ class VisitDesk:
         self._folder = folder
         self._clock = clock
         self._visits: Visits | None = None
+        #: whether what the last run left was looked at; before that a visit would write over its records
+        self._is_resumed = False
         #: hears of every ended visit
         self.on_ended: Callable[[Visit], None] | None = None
 
@@ -64,6 +66,7 @@ class VisitDesk:
         """Seals what the last run left; to be called when the alarm state of the last run is there."""
         if (self._folder / FILE).exists():
             self._there().resume()
+        self._is_resumed = True
 
     async def close(self) -> None:
         """Leaves running visits to the next start; safe to call twice."""
@@ -120,6 +123,8 @@ class VisitDesk:
     async def _begin(self, request: Request) -> Any:
         from rules.visiting import DEVIATION, Job
 
+        if not self._is_resumed:
+            raise ControlError("the agent is still asking its store; try again in a few seconds")
         visits, point, by = self._there(), text_of(request, "point"), text_of(request, "by")
         job = text_of(request, "job")
         if job not in JOBS:

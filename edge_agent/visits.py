@@ -56,6 +56,8 @@ _TICK_S = 0.25
 _SAFE_US = 600_000_000
 #: so long a restarted agent looks for an inhibit that its last run left behind (us)
 _LEFT_US = 120_000_000
+#: a disk that has not answered by then is not waited for: the person stands there (seconds)
+_DISK_LIMIT_S = 2.0
 #: visits at once; a person works on one
 _MOST = 64
 
@@ -107,6 +109,8 @@ class Visits:
         self._located: Plan | None = None
         self._is_file_stale = False
         self._writing = asyncio.Lock()
+        #: a write that the disk has not answered yet; none is begun beside it
+        self._late: asyncio.Future[None] | None = None
         self._ticking: asyncio.Task[None] | None = None
         self._journals: set[asyncio.Future[None]] = set()
         self._said = LoggedOnce(_LOG)
@@ -139,7 +143,9 @@ class Visits:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        await asyncio.gather(*self._journals, return_exceptions=True)
+        waiting = {*self._journals, *([] if self._late is None else [self._late])}
+        if waiting:
+            await asyncio.wait(waiting, timeout=_DISK_LIMIT_S)
         if self._is_file_stale:
             await self._write()
 
@@ -392,16 +398,23 @@ class Visits:
 
     async def _write(self) -> None:
         async with self._writing:
+            if self._late is not None and not self._late.done():
+                self._is_file_stale = True
+                return
             self._is_file_stale = False
             records = [visit for _, visit in self._unsafe[-_MOST:]]
             records += [self._record(visit) for visit in self._running.values()]
             write = partial(write_visits, self._folder, records)
-            try:
-                await asyncio.get_running_loop().run_in_executor(None, write)
+            self._late = work = asyncio.get_running_loop().run_in_executor(None, write)
+            done, _ = await asyncio.wait({work}, timeout=_DISK_LIMIT_S)
+            error = work.exception() if done else TimeoutError("the disk does not answer")
+            if error is None:
                 self._said.back("file", "visits are kept across a restart again")
-            except OSError as error:
-                # A full disk stops no test; only what a restart would say of it is lost.
+            elif isinstance(error, OSError):
+                # A full or frozen disk stops no test; only what a restart would say of it is lost.
                 self._said.gone("file", "visits are not kept across a restart: %s", error)
+            else:
+                raise error
 
     def _keep_journal(self, text: str) -> None:
         def write() -> None:

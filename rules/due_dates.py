@@ -68,7 +68,7 @@ def standing(*, last: date | None, since: date | None, days: int, grace_days: in
         grace_days: 0 or more.
         today: a day that can be believed.
     """
-    if last is not None and last > today + _AHEAD:
+    if last is not None and last - today > _AHEAD:
         last = None
     due = due_on(last=last, since=min(today, since or today), days=days)
     assert due is not None  # since is known

@@ -271,7 +271,9 @@ def check_time(state: VisitState, now_us: int) -> VisitState:
 def outcome(rule: VisitRule, state: VisitState) -> Outcome:
     """Returns what a visit has proved; of one that is not done, as if it ended now."""
     t90_us = time_to_90(rule, state)
-    return_us = None if state.back_us is None or state.off_us is None else state.back_us - state.off_us
+    return_us = None
+    if state.gas_us is not None and state.off_us is not None and state.back_us is not None:
+        return_us = state.back_us - state.off_us  # without gas there is nothing to return from
     if state.cut:
         result, reason = "abandoned", state.cut
     elif state.is_cancelled:

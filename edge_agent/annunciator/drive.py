@@ -187,6 +187,12 @@ class Annunciator:
             board.outputs.append(output)
             if each.role == ALIVE:
                 self._alive = output
+        kept = {output.plan.name for board in boards.values() for output in board.outputs}
+        for name, (_, left) in known.items():
+            if name not in kept and left.shows:
+                # Off would be a statement about alarms; a person has to look.
+                self._note("annunciator", f"{name} is driven no more by this plan and was left on")
+                _LOG.warning("annunciator: %s is driven no more by this plan and was left on", name)
         self._boards = list(boards.values())
         self._proof_test_days = wanted.proof_test_days
         self._standing = Standing(wanted.severities, self._standing)
@@ -227,6 +233,9 @@ class Annunciator:
             raise ControlError("the agent is still asking its store; try again in a few seconds")
         self._note("proof-test", f"begun by {by}: {', '.join(output.plan.name for output in tested)}")
         self._test_until_us = now + round(min(seconds, LONGEST_TEST_S) * 1e6)
+        for output in tested:
+            # What was on before counts for nothing: it is read back now.
+            output.shows, output.looked_us = None, now - round(LOOK_S * 1e6)
         for board in self._boards:
             board.pace = board.pace.hurried()
         self._look(now)

@@ -33,13 +33,14 @@ def run(options: argparse.Namespace, words: Words) -> int:
     if options.action == "test":
         return _test(options, words, folder)
     found = ask(folder / CONTROL, "annunciator")
-    tests = known_proof_tests(folder)
+    today = datetime.now(UTC).date()
+    tests = known_proof_tests(folder, today)
     if options.json:
         print(as_json({**found, "proof_test": _record(tests, found["proof_test_days"])}))
         return 0
     for line in _lines(found, words):
         print(line)
-    print(_proof(tests, found["proof_test_days"], datetime.now(UTC).date(), words))
+    print(_proof(tests, found["proof_test_days"], today, words))
     return 0
 
 

@@ -10,6 +10,7 @@ import argparse
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from contracts.quantities import GASES
@@ -21,6 +22,10 @@ from edge_agent.control import ask
 from edge_agent.errors import ConfigError
 from edge_agent.state_dir import CONTROL
 
+#: points whose test alarms are on their way at once: a real alarm never waits behind more
+_AT_ONCE = 50
+#: of a point whose test alarm was not sent, because those before it were not seen
+_NOT_TRIED = "not tried"
 #: the agent answers so much later than it waits, at most (seconds)
 _BESIDES_S = 10.0
 _READABLE = frozenset({"good", "uncertain"})
@@ -46,7 +51,8 @@ class Checked:
     @property
     def is_ready(self) -> bool:
         """Whether it can be relied on."""
-        return self.reading["quality"] in _READABLE and not self.is_other and self.test["seen_s"] is not None
+        has_value = self.reading["quality"] in _READABLE and self.reading["value"] is not None
+        return has_value and not self.is_other and self.test["seen_s"] is not None
 
 
 def run(options: argparse.Namespace, words: Words) -> int:
@@ -59,14 +65,7 @@ def run(options: argparse.Namespace, words: Words) -> int:
     chosen = list(dict.fromkeys(options.points)) or list(readings)
     if not options.json:
         print(say(words, "testing", seconds=options.wait))
-    answer = ask(
-        socket,
-        "test-alarm",
-        points=chosen,
-        by=options.by,
-        wait_s=options.wait,
-        timeout_s=options.wait + _BESIDES_S,
-    )
+    answer = _test(socket, chosen, options)
     status = ask(socket, "status")
     tests = {item["point"]: item for item in answer["results"]}
     found = [
@@ -85,14 +84,36 @@ def run(options: argparse.Namespace, words: Words) -> int:
     return 0 if all(item.is_ready for item in found) else 1
 
 
+def _test(socket: Path, points: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
+    """Returns the agent's answer for all points; the first group that is not seen is the last one that is sent."""
+    results: list[dict[str, Any]] = []
+    answer: dict[str, Any] = {}
+    while len(results) < len(points):
+        answer = ask(
+            socket,
+            "test-alarm",
+            points=points[len(results) : len(results) + _AT_ONCE],
+            by=options.by,
+            wait_s=options.wait,
+            timeout_s=options.wait + _BESIDES_S,
+        )
+        results += answer["results"]
+        if any(item["seen_s"] is None for item in answer["results"]):
+            break
+    rest = points[len(results) :]
+    untried = [{"point": point, "seen_s": None, "refused": _NOT_TRIED, "serial": ""} for point in rest]
+    return {**answer, "results": [*results, *untried]}
+
+
 def _print(found: Sequence[Checked], answer: Mapping[str, Any], options: argparse.Namespace, words: Words) -> None:
     for item in found:
         reading = item.reading
         print(f"{reading['point']}  {words.of(reading)}")
         print(f"    {_value(reading, words)}")
-        print(f"    {_identity(item, words)}")
+        if item.is_other or item.test["refused"] != _NOT_TRIED:
+            print(f"    {_identity(item, words)}")
         if reading["quantity"] in GASES:
-            command = shlex.join(["edge-agent", "visit", reading["point"], "--by", options.by, "--job", "bump"])
+            command = shlex.join(["edge-agent", "visit", reading["point"], "--by", options.by])
             print(f"    {say(words, 'offer', command=command)}")
         print(f"    {_seen(item.test, answer, words)}")
     print(say(words, "ready", count=sum(item.is_ready for item in found), total=len(found)))
@@ -120,8 +141,8 @@ def _seen(test: Mapping[str, Any], answer: Mapping[str, Any], words: Words) -> s
     """Says whether the test alarm was seen, and if not, why and what becomes of it."""
     if test["seen_s"] is not None:
         return say(words, "seen", seconds=test["seen_s"])
-    if test["refused"] == "not sealed":
-        return say(words, "not sealed")
+    if test["refused"] in ("not sealed", _NOT_TRIED):
+        return say(words, test["refused"])
     if test["refused"]:
         return say(words, "refused", code=test["refused"])
     link = say(words, f"link {answer['link']}", age=age(answer["link_down_s"]))

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 from contracts import quality
+from contracts.upkeep import is_date_or_empty
 from drivers.errors import DecodeError
 from drivers.plan import read_identity
 from drivers.port import BusPort, ReadRequest
@@ -29,13 +29,12 @@ from edge_agent.replacements import Replacement, add_replacement
 from edge_agent.state_dir import CONTROL
 from edge_agent.tools.where import named, port_of
 
-_DATE = re.compile(r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])")
 _RELOAD_LIMIT_S = 60.0
 
 
 def run(options: argparse.Namespace, words: Words) -> int:
     """Accepts the unit that hangs there now."""
-    if options.calibrated and not _DATE.fullmatch(options.calibrated):
+    if not is_date_or_empty(options.calibrated or ""):
         raise ConfigError([f"--calibrated {options.calibrated}: a date such as 2026-05-04 would be right"])
     path, folder = config_path(options), state_dir(options)
     plan = compile_site(path).plan

@@ -8,6 +8,10 @@ _WORDS: dict[str, tuple[str, str]] = {
     "no street": ("street not given", "未填写街道"),
     "nothing to do": ("nothing to visit here", "无需上门"),
     "street alone": ("nothing to visit in {street}", "{street}无需上门"),
+    "other street": (
+        "--street {street}: nothing here hangs there; known: {known}",
+        "--street {street}：此处没有该街道；已有：{known}",
+    ),
     "what": ("what", "事项"),
     "for": ("for {age}", "已 {age}"),
     "due": ("due", "到期日"),
@@ -34,7 +38,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "设备不符：自报序列号 {serial}；确认后登记：edge-agent replace {device}",
     ),
     "no serial": ("no serial number is declared", "未登记序列号"),
-    "offer": ("bump test: {command}", "通气测试：{command}"),
+    "offer": (
+        "bump test: {command} --gas N   (N: what the bottle says)",
+        "通气测试：{command} --gas N   （N 为标气瓶上的数值）",
+    ),
     "testing": ("test alarms are on their way; waiting up to {seconds:g} s", "测试报警已发出，最多等待 {seconds:g} 秒"),
     "seen": ("TEST alarm seen at the centre after {seconds:.1f} s", "测试报警已到达中心，用时 {seconds:.1f} 秒"),
     "not seen": ("TEST alarm not seen at the centre within {seconds:g} s", "{seconds:g} 秒内测试报警未到达中心"),
@@ -42,6 +49,10 @@ _WORDS: dict[str, tuple[str, str]] = {
     "not sealed": (
         "TEST alarm could not be sealed; the agent's log has the reason",
         "测试报警未能签封，原因见采集程序日志",
+    ),
+    "not tried": (
+        "TEST alarm not sent: one before it was not seen, and real alarms must not wait behind tests",
+        "测试报警未发送：此前的测试报警未到达，以免真实报警排在测试之后",
     ),
     "link none": ("no collector is configured", "未配置中心"),
     "link down": ("link down for {age}", "链路已断开 {age}"),

@@ -22,7 +22,7 @@ from typing import Any
 
 from edge_agent.commands.place import state_dir
 from edge_agent.commands.visit_screen import ended, given_up, left_it, own_alarms, screen
-from edge_agent.commands.visit_words import say
+from edge_agent.commands.visit_words import refusal_of, say
 from edge_agent.commands.words import Words
 from edge_agent.control import ask
 from edge_agent.errors import ControlError
@@ -31,6 +31,8 @@ from edge_agent.state_dir import CONTROL
 #: the screen is drawn anew at least so often, so that the age of the value grows before one's eyes (seconds)
 _REDRAW_S = 0.4
 _CLEAR = "\x1b[H\x1b[J"
+#: so long after the work began Enter does not end it: a calibration that nobody did would pass (seconds)
+_LEAST_WORK_S = 3.0
 #: what Enter does; while the gas is on and nothing has answered it does nothing, so that two strokes do no harm
 _NEXT = {
     "wait_good": True,
@@ -75,7 +77,7 @@ def run(options: argparse.Namespace, words: Words) -> int:
         # The terminal or the pipe is gone, not the visit.
         if not options.json:
             print(left_it(view, words))
-        return 0
+        return 1
     return 0 if view["result"] == "passed" else 1
 
 
@@ -121,6 +123,8 @@ class _Window:
             return self.gas(word == "on")
         if word not in ("", "next"):
             raise ControlError(f"{word!r} is no step; an empty line, next, on, off and end are", exit_status=2)
+        if self.view["advice"] == "end_work" and (self.view["gas_s"] or 0.0) < _LEAST_WORK_S:
+            return self.view
         wanted = _NEXT.get(self.view["advice"])
         return self.view if wanted is None else self.gas(wanted)
 
@@ -150,8 +154,7 @@ def _in_terminal(visit: _Window, view: dict[str, Any], words: Words) -> dict[str
     with _keys() as descriptor:
         while True:
             size = shutil.get_terminal_size()
-            lines = screen(view, words, width=size.columns)
-            lines += [f"  ! {refused}"] if refused else []
+            lines = screen(view, words, width=size.columns, refused=refused)
             sys.stdout.write(_CLEAR + "\n".join(lines[: size.lines - 1]) + "\n")
             sys.stdout.flush()
             if view["result"] is not None:
@@ -169,7 +172,7 @@ def _in_terminal(visit: _Window, view: dict[str, Any], words: Words) -> dict[str
                         visit.step("end")
                 view = visit.watch(_REDRAW_S)
             except ControlError as error:
-                refused = str(error)
+                refused = refusal_of(words, str(error))
                 view = visit.watch(_REDRAW_S)
 
 
@@ -202,15 +205,18 @@ def _in_lines(visit: _Window, view: dict[str, Any], words: Words, is_json: bool)
             descriptor = descriptor if piece else None
             *steps, rest = (rest + piece).split(b"\n")
             for step in steps:
-                _step_or_say(visit, step.decode("utf-8", "replace").strip(), is_json)
+                _step_or_say(visit, step.decode("utf-8", "replace").strip(), None if is_json else words)
         view = visit.watch(_REDRAW_S)
 
 
-def _step_or_say(visit: _Window, word: str, is_json: bool) -> None:
+def _step_or_say(visit: _Window, word: str, words: Words | None) -> None:
+    """Does a step, or says why not: as JSON where no language is given."""
     try:
         visit.step(word)
     except ControlError as error:
-        print(json.dumps({"refused": str(error)}, ensure_ascii=False) if is_json else f"! {error}", flush=True)
+        told = str(error)
+        line = json.dumps({"refused": told}, ensure_ascii=False) if words is None else f"! {refusal_of(words, told)}"
+        print(line, flush=True)
 
 
 def _one_line(view: dict[str, Any], words: Words) -> str:

@@ -12,6 +12,7 @@ from edge_agent.commands.place import state_dir
 from edge_agent.commands.upkeep_words import say
 from edge_agent.commands.words import Words
 from edge_agent.control import ask
+from edge_agent.errors import ConfigError
 from edge_agent.state_dir import CONTROL
 from edge_agent.tools.visit_rows import VisitRow, visit_rows
 
@@ -27,6 +28,10 @@ def run(options: argparse.Namespace, words: Words) -> int:
     rows = visit_rows(upkeep, ask(socket, "latest")["readings"], ask(socket, "alarms")["alarms"], status["subjects"])
     watched = [(item["street"], item["point"], job) for item in upkeep["points"] for job in item["jobs"]]
     if options.street is not None:
+        streets = sorted({item["street"] for item in upkeep["points"] if item["street"]})
+        if options.street not in streets:
+            known = ", ".join(streets) or say(words, "no street")
+            raise ConfigError([say(words, "other street", street=options.street, known=known)])
         rows = [row for row in rows if row.street == options.street]
         watched = [item for item in watched if item[0] == options.street]
     if options.json:

@@ -41,11 +41,12 @@ def big(text: str) -> list[str]:
     return ["  ".join(shape[row] for shape in shapes) for row in range(5)]
 
 
-def screen(view: Mapping[str, Any], words: Words, *, width: int = 80) -> list[str]:
+def screen(view: Mapping[str, Any], words: Words, *, width: int = 80, refused: str = "") -> list[str]:
     """Returns the lines of the screen; none is wider than ``width`` columns.
 
     Args:
         view: as ``visit-state`` answers.
+        refused: why the step that was tried last is not possible; empty: it was.
     """
     unit = UNITS[view["unit"]]
     head = f"{view['point']}  {words.of(view)}"
@@ -59,7 +60,8 @@ def screen(view: Mapping[str, Any], words: Words, *, width: int = 80) -> list[st
     if view["result"] is not None:
         lines += [f"  {line}" for line in ended(view, words)]
     else:
-        lines += [f"  > {_advice(view, words)}", "", f"  {_left('left', view, words)}"]
+        lines.append(f"  > {_advice(view, words)}")
+        lines += [f"  ! {refused}" if refused else "", f"  {_left('left', view, words)}"]
         if view["failing"]:
             lines.append(f"  {say(words, 'failing', reason=reason_of(words, view['failing']))}")
         if view["own_alarms"]:

@@ -78,6 +78,13 @@ _TEXTS: dict[str, tuple[str, str]] = {
         "需要 POINT：测点键，如 well-1/ch4，见 edge-agent read",
     ),
     "by needed": ("--by NAME is needed: the record is signed under it", "需要 --by 姓名：记录以此署名"),
+    "refusal a bump test begins from a good value": (
+        "a bump test begins from a good value",
+        "通气测试须从良好读数开始",
+    ),
+    "refusal the gas": ("the gas is too near to the value without it", "标气数值与未通气时的读数过于接近"),
+    "refusal is not possible": ("that is not possible at this stage", "当前阶段不能进行此操作"),
+    "refusal no visit": ("no visit runs here any more", "此测点已无进行中的测试"),
     "reason slow": ("slow", "响应过慢"),
     "reason no answer": ("no answer", "无响应"),
     "reason deviation": ("deviation", "偏差过大"),
@@ -105,3 +112,11 @@ def reason_of(words: Words, reason: str) -> str:
     first, colon, rest = reason.partition(":")
     known = _TEXTS.get(f"reason {first}")
     return (first if known is None else known[LANGUAGES.index(words.language)]) + colon + rest
+
+
+def refusal_of(words: Words, refused: str) -> str:
+    """Returns why a step was not possible: as the agent says it, with words of the person's language before it."""
+    if words.language == "en":
+        return refused
+    known = next((key for key in _TEXTS if key.startswith("refusal ") and key[8:] in refused), None)
+    return refused if known is None else f"{say(words, known)}（{refused}）"

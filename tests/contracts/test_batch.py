@@ -33,8 +33,9 @@ from contracts.errors import ContractError, PayloadError, TooLargeError
 from contracts.fields import U63, pack, unpack
 from contracts.keys import Signer, Verifier
 from contracts.quality import NO_REPLY
+from contracts.upkeep import MAX_UPKEEP
 from tests.contracts import strategies
-from tests.contracts.examples import FULL_BATCH, STATEMENT
+from tests.contracts.examples import FULL_BATCH, STATEMENT, UPKEEP
 from tests.contracts.strategies import batches, damaged, mutated, nasty
 
 SIGNER = Signer.from_seed(bytes(32))
@@ -210,6 +211,15 @@ def test_an_unknown_section_is_skipped_and_named() -> None:
     decoded = _decode(pack(document))
     assert decoded.unknown == (199, 200)
     assert dataclasses.replace(decoded, unknown=()) == FULL_BATCH
+
+
+def test_more_than_a_reader_takes_is_not_encoded() -> None:
+    """It would be sealed, refused by the collector, and lost with all else in the batch."""
+    (one,) = UPKEEP[:1]
+    fits = Batch(header=FULL_BATCH.header, upkeep=(one,) * MAX_UPKEEP)
+    assert decode_batch(encode_batch(fits), Lane.DATA.type).upkeep == fits.upkeep
+    with pytest.raises(PayloadError, match="upkeep: 10001 in one batch, at most 10000"):
+        encode_batch(dataclasses.replace(fits, upkeep=(one,) * (MAX_UPKEEP + 1)))
 
 
 def test_a_batch_without_sections_is_a_batch() -> None:

@@ -157,6 +157,14 @@ def test_rows_that_come_too_seldom_cannot_renew_the_alive_output(tmp_path: Path)
         compile_site(write_site(tmp_path, text))
 
 
+def test_an_alive_output_of_a_board_that_is_never_read_is_refused(tmp_path: Path) -> None:
+    blind = "\n".join(f"[device.points.relay-{number}]\nread = false" for number in range(1, 9))
+    board = "[[device]]" + BOARDS.split("[[device]]")[1] + blind
+    text = GATEWAY + UPLINK + PORTS + MAIN + board + '\n[annunciator]\nalive = { output = "relay-1/relay-1" }'
+    with pytest.raises(ConfigError, match="nothing of relay-1 is read"):
+        compile_site(write_site(tmp_path, "allow_overrun = true\n" + text))
+
+
 def test_a_plan_says_how_each_output_is_switched_and_read_back(tmp_path: Path) -> None:
     text = (
         '[annunciator]\nbeacon = ["relay-1/relay-3"]\nsounder = ["watch-1/relay-1"]\nproof_test_days = 180\n'

@@ -100,3 +100,13 @@ def test_a_unit_that_came_calibrated_brings_its_day(tmp_path: Path) -> None:
     assert compile_site(path).plan.upkeep.calibrated == (), "the day was that of another unit"
     path.write_text(text.replace('"1"', '"9"'))
     assert compile_site(path).plan.upkeep.calibrated == (), "and so it is when the file names a third one"
+
+
+def test_a_day_that_is_none_is_told_and_makes_no_plan_that_nobody_can_read(tmp_path: Path) -> None:
+    path = write_site(tmp_path, _with('serial = "1"\n', "calibration_days = 180\n"))
+    (tmp_path / "state").mkdir()
+    one = Replacement(device="well-1", old="1", new="2", by="A", reason="r", calibrated="2026-02-30", at="")
+    add_replacement(tmp_path / "state", one)
+    done = compile_site(path)
+    assert Plan.from_bytes(done.plan.to_bytes()) == done.plan
+    assert any("device[well-1].serial: 2 was accepted as calibrated on 2026-02-30" in line for line in done.warnings)

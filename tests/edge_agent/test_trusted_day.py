@@ -67,6 +67,11 @@ def test_between_two_runs_a_month_is_believed_at_once_and_a_year_is_not() -> Non
         assert later.look(anchor(days + 0.3, mono_us=round(0.3 * DAY_US))) is not None
 
 
+def test_a_day_at_an_end_of_the_calendar_ends_no_start() -> None:
+    for kept in (date.min, date.max):
+        assert TrustedDay(kept).look(anchor()) is None
+
+
 def test_a_moment_of_this_boot_gets_its_day() -> None:
     day = TrustedDay(None)
     day.look(anchor(mono_us=10 * DAY_US))

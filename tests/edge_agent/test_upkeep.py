@@ -339,6 +339,35 @@ def test_another_unit_begins_anew_with_the_day_it_was_calibrated(tmp_path: Path)
     assert state(found) == "current", "the newest day counts"
 
 
+def test_a_visit_told_again_after_the_unit_was_replaced_is_not_the_new_ones(tmp_path: Path) -> None:
+    clocks = Clocks()
+    found = book(tmp_path, clocks, plan(serial="2"))
+    found.take_visit(replace(visit(ended_us=clocks.mono_us), serial="1"))
+    assert state(found) == "never"
+    long = "号" * 60
+    found.take_plan(plan(serial=long))
+    found.take_visit(replace(visit(ended_us=clocks.mono_us), serial=long[:21]))
+    assert state(found) == "current"
+
+
+def test_a_plan_that_is_rolled_back_brings_back_what_was_known_of_its_unit(tmp_path: Path) -> None:
+    """A serial number mistyped and taken back must not turn an overdue calibration into a new one."""
+    clocks = Clocks()
+    found = book(tmp_path, clocks, plan(serial="1"))
+    found.take_visit(visit(ended_us=clocks.mono_us))
+    clocks.sleep(215)
+    found.look()
+    assert state(found) == "overdue"
+    found.take_plan(plan(serial="l"))
+    assert (state(found), found.marks) == ("never", {})
+    kept(found)
+    again = book(tmp_path, clocks, plan(serial="1"))
+    assert (state(again), again.marks) == ("overdue", {0: (0,)})
+    again.take_plan(plan(serial="2"))
+    again.take_plan(plan(serial="3"))
+    assert state(again) == "never"
+
+
 def test_a_serial_number_that_is_only_written_down_changes_nothing(tmp_path: Path) -> None:
     clocks = Clocks()
     found = book(tmp_path, clocks, plan(serial=""))
@@ -435,6 +464,27 @@ def test_a_disk_that_refuses_is_told_once_and_tried_again(tmp_path: Path, caplog
     folder.unlink()
     kept(found)
     assert json.loads((folder / FILE).read_text())["seen"] == TODAY.isoformat()
+
+
+def test_many_points_that_fall_due_on_one_day_do_not_push_the_rest_out_of_the_journal(tmp_path: Path) -> None:
+    clocks, told = Clocks(), []
+    points = tuple(point(f"d1/level/{number}") for number in range(50))
+    watched = tuple(Watched(point=item.key, job="calibration", days=180) for item in points)
+    many = replace(plan(), points=points, blocks=(block(offsets=tuple(range(50))),), upkeep=UpkeepPlan(watched=watched))
+    found = UpkeepBook(
+        tmp_path,
+        boot_id=BOOT,
+        anchor=clocks.anchor,
+        earliest_us=lambda: NOON_US,
+        note=lambda kind, text: told.append(text),
+    )
+    found.take_plan(many)
+    clocks.sleep(215)
+    found.look()
+    assert {found._state(item) for item in watched} == {"overdue"}
+    assert len(told) == 21
+    assert told[0].startswith("d1/level/0 calibration: overdue, due ")
+    assert told[-1] == "30 points more turned overdue or no longer are"
 
 
 def test_what_was_commissioned_is_known(tmp_path: Path) -> None:

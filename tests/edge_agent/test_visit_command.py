@@ -127,3 +127,22 @@ def test_two_strokes_of_enter_do_not_close_the_gas(monkeypatch: pytest.MonkeyPat
     lines("\n\n")
     assert visit(monkeypatch, agent, POINT, "--by", "A", "--gas", "50") == 0
     assert agent.did("visit-gas") == [{"point": POINT, "is_on": True}]
+
+
+def test_two_strokes_of_enter_do_not_pass_a_calibration_that_nobody_did(
+    monkeypatch: pytest.MonkeyPatch, lines: Any
+) -> None:
+    before = {"job": "calibration", "stage": "zero", "advice": "begin_work"}
+    work = {"job": "calibration", "stage": "gas", "advice": "end_work", "gas_s": 0.2}
+    agent = Agent(before, work, {**work, "gas_s": 9.0}, PASSED)
+    lines("\n\n")
+    assert visit(monkeypatch, agent, POINT, "--by", "A", "--job", "calibration") == 0
+    assert agent.did("visit-gas") == [{"point": POINT, "is_on": True}]
+
+
+def test_enter_ends_the_work_when_it_was_done(monkeypatch: pytest.MonkeyPatch, lines: Any) -> None:
+    work = {"job": "calibration", "stage": "gas", "advice": "end_work", "gas_s": 9.0}
+    agent = Agent(work, PASSED, running=True)
+    lines("\n")
+    assert visit(monkeypatch, agent, POINT, "--by", "王 工") == 0
+    assert agent.did("visit-gas") == [{"point": POINT, "is_on": False}]

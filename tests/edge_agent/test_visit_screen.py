@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edge_agent.commands.visit_screen import big, columns, ended, given_up, left_it, screen
-from edge_agent.commands.visit_words import say
+from edge_agent.commands.visit_words import refusal_of, say
 from edge_agent.commands.words import LANGUAGES, Words
 from rules.visiting import Advice
 
@@ -86,6 +86,32 @@ def test_every_advice_has_words(language: str, advice: Advice) -> None:
 def test_no_line_is_wider_than_the_terminal(language: str, width: int) -> None:
     lines = shown(language, width, own_alarms=["well-1/own-alarm/a1"] * 3, failing="bad: fault").splitlines()
     assert max(columns(line) for line in lines) <= width or width < 30, "digits are not folded to nothing"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_refusal_fits_a_small_terminal_with_everything_above_it(language: str) -> None:
+    lines = screen(
+        {**VIEW, "own_alarms": [f"well-1/own-alarm/a{number}" for number in range(4)], "failing": "bad: fault"},
+        Words(language),
+        width=80,
+        refused="a bump test begins from a good value; the newest is fault",
+    )
+    assert "! a bump test begins" in "\n".join(lines[:23])
+
+
+@pytest.mark.parametrize(
+    ("refused", "expected"),
+    [
+        ("a bump test begins from a good value; the newest is fault", "通气测试须从良好读数开始（a bump test begins"),
+        ("the gas (50) is too near to the value without it (49)", "标气数值"),
+        ("gas_on is not possible in stage gas", "当前阶段"),
+        ("no visit to 'well-1/ch4' runs", "此测点已无"),
+        ("something new", "something new"),
+    ],
+)
+def test_a_refusal_is_in_the_persons_language_where_it_is_known(refused: str, expected: str) -> None:
+    assert refusal_of(Words("zh"), refused).startswith(expected)
+    assert refusal_of(Words("en"), refused) == refused
 
 
 def test_a_calibration_shows_before_and_after() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -344,6 +345,29 @@ async def test_a_disk_that_takes_nothing_stops_no_test(tmp_path: Path, monkeypat
     await site.visits.close()
 
 
+async def test_a_frozen_disk_keeps_nobody_waiting_and_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, thaw, asked = Site(tmp_path), threading.Event(), []
+
+    def write(folder: Path, visits: Sequence[Visit]) -> None:
+        asked.append(len(visits))
+        assert thaw.wait(60)
+        write_visits(folder, visits)
+
+    monkeypatch.setattr("edge_agent.visits.write_visits", write)
+    monkeypatch.setattr("edge_agent.visits._DISK_LIMIT_S", 0.02)
+    await site.begin()
+    await site.visits.end(GAS, "Li Wei")
+    assert asked == [1]
+    site.at(1000.5)
+    assert site.judge.inhibited() == []
+    thaw.set()
+    monkeypatch.setattr("edge_agent.visits._DISK_LIMIT_S", 60.0)
+    await site.visits.close()
+    assert [visit.result for visit in read_visits(tmp_path)] == ["abandoned"]
+
+
 async def test_whoever_watches_hears_of_news_at_once(tmp_path: Path) -> None:
     site = Site(tmp_path)
     await site.begin()
@@ -437,6 +461,26 @@ async def test_the_desk_loads_nothing_before_somebody_comes_and_says_what_is_wro
     desk.take_row(0, 140 * S, (0, 0), None)
     assert (await do["visit-state"]({"point": GAS}))["result"] == "abandoned"
     assert len(ended) == 1
+    await desk.close()
+
+
+async def test_a_visit_waits_until_the_records_of_the_last_run_were_read(tmp_path: Path) -> None:
+    """Commands come before the store has answered; a visit begun then wrote over what was to be sealed."""
+    write_visits(tmp_path, VISITS)
+    site = Site(tmp_path)
+    sealer = SimpleNamespace(take_events=site.events.extend, take_visit=site.sealed.append, note=lambda *_: None)
+    agent: Any = SimpleNamespace(
+        gateway=GATEWAY, boot=SimpleNamespace(boot_id=BOOT), judge=site.judge, plan=site.plan, sealer=sealer
+    )
+    desk = VisitDesk(agent, tmp_path, site.clock)
+    right: dict[str, Any] = {"point": GAS, "by": "Li Wei", "job": "bump", "gas": 50, "seconds": 600}
+    with pytest.raises(ControlError, match="still asking its store"):
+        await desk.operations()["visit-begin"](right)
+    assert site.judge.inhibited() == []
+    desk.resume()
+    await desk.operations()["visit-begin"](right)
+    assert site.sealed == list(VISITS)
+    assert read_visits(tmp_path)[:-1] == VISITS
     await desk.close()
 
 

@@ -55,6 +55,7 @@ def test_how_a_job_stands(last_ago: int | None, since_ago: int | None, state: st
 def test_a_due_date_beyond_the_calendar_is_its_last_day() -> None:
     assert due_on(last=date(9999, 1, 1), since=None, days=3650) == date.max
     assert due_on(last=None, since=None, days=1) is None
+    assert standing(last=TODAY, since=None, days=3650, grace_days=0, today=date.max).state is DueState.OVERDUE
 
 
 @given(last=DAYS, days=st.integers(1, 3650), grace=st.integers(0, 3650), today=DAYS)

@@ -189,6 +189,13 @@ def test_other_ends(story: Story, rule: VisitRule, expected: tuple[str, str]) ->
     assert (outcome(rule, state).result, outcome(rule, state).reason) == expected
 
 
+def test_without_gas_no_time_of_return_is_recorded() -> None:
+    """The value was there all the time: it came back from nothing."""
+    state = play([(1, 0.0), (2, "cancel"), (3, 0.0)], CH4)
+    assert (outcome(CH4, state).t90_us, outcome(CH4, state).return_us) == (None, None)
+    assert outcome(CH4, play(_after((45, "cancel")), CH4)).return_us is not None
+
+
 def test_a_calibration_records_the_value_before_and_after() -> None:
     state = play([(1, 101.0), (2, "on"), (5, 60.0), (9, "off"), (12, 100.0)], WORK, limits=())
     assert outcome(WORK, state) == Outcome(result="passed", zero=101.0, peak=100.0)

@@ -153,6 +153,16 @@ def test_the_journal_tells_when_the_next_is_due(tmp_path: Path) -> None:
     assert found.due(0) is None
 
 
+def test_a_proof_test_that_a_wrong_clock_put_years_ahead_is_not_good_for_years(tmp_path: Path) -> None:
+    lines = [
+        {"at": "2026-01-05T08:00:00Z", "kind": "proof-test", "text": "passed: seen and heard by Li Wei"},
+        {"at": "2090-01-05T08:00:00Z", "kind": "proof-test", "text": "passed: seen and heard by Li Wei"},
+    ]
+    (tmp_path / "journal.jsonl").write_text("\n".join(json.dumps(line) for line in lines), encoding="utf-8")
+    assert read_proof_tests(tmp_path, date(2026, 11, 22)).due(180) == date(2026, 7, 4)
+    assert read_proof_tests(tmp_path, date(2090, 1, 4)).passed == date(2090, 1, 5)
+
+
 class Without:
     """An agent whose plan has no annunciator."""
 

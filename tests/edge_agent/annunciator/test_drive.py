@@ -316,6 +316,27 @@ async def test_a_proof_test_switches_on_for_its_time_and_leaves_a_standing_alarm
     assert rig.notes[0] == "proof-test: begun by Li Wei: d1/r1, d1/r2"
 
 
+async def test_a_proof_test_reads_back_what_was_on_before() -> None:
+    """A board that lost its supply since the last look must not pass for what it showed then."""
+    rig = Rig(BEACON)
+    await rig.take(event())
+    await rig.after(1)
+    assert rig.it.status()["outputs"][0]["is_on"] is True
+    rig.board.is_dead = True
+    told = await rig.it.test("Li Wei", 0.05)
+    assert told["outputs"][0]["is_on"] is None
+    assert told["outputs"][0]["fault"]
+
+
+async def test_an_output_that_leaves_the_plan_lit_is_told() -> None:
+    rig = Rig(BEACON, SOUNDER)
+    await rig.take(event())
+    await rig.after(1)
+    rig.it.take_plan(plan(SOUNDER))
+    assert rig.notes == ["annunciator: d1/r1 is driven no more by this plan and was left on"]
+    assert rig.board.coils[0] == 1
+
+
 async def test_a_reload_that_changes_nothing_here_writes_nothing() -> None:
     rig = Rig(BEACON, SOUNDER)
     await rig.take(event())

@@ -12,6 +12,7 @@ import pytest
 from edge_agent.cli import main
 from edge_agent.commands import visit_list
 from edge_agent.commands.words import Words
+from edge_agent.errors import ConfigError
 from edge_agent.tools.visit_rows import VisitRow, due_finding, visit_rows
 from tests.edge_agent.site_files import write_site
 from tests.edge_agent.test_cli import agent
@@ -177,8 +178,15 @@ def test_the_list_says_where_why_and_what_to_bring(
         said_ = capsys.readouterr().out
         for line in lines:
             assert line in said_
-        assert visit_list.run(_options(tmp_path, street="West Street"), Words(language)) == 0
-        assert "West Street" in capsys.readouterr().out
+        with pytest.raises(ConfigError, match=r"West Street.*East Street"):
+            visit_list.run(_options(tmp_path, street="West Street"), Words(language))
+
+
+def test_a_street_where_nothing_is_to_be_done_says_so(tmp_path: Path, capsys: Capture) -> None:
+    calm = {**_ANSWERS, "upkeep": lambda request: upkeep(said("a/ch4", street="East Street"))}
+    with agent(tmp_path / "state", calm):
+        assert visit_list.run(_options(tmp_path, street="East Street"), Words("en")) == 0
+    assert capsys.readouterr().out == "nothing to visit in East Street\n"
 
 
 def test_the_list_for_programs(tmp_path: Path, capsys: Capture) -> None:

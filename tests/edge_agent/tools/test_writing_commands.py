@@ -233,7 +233,8 @@ def test_a_unit_is_accepted_only_as_what_it_says_it_is(
     state = tmp_path / "state"
     assert replace(site, "104878") == 1
     assert "says that its serial number is 104877" in capsys.readouterr().err
-    assert replace(site, "104877", "--calibrated=2026-13-01") == 2
+    for impossible in ("2026-13-01", "2026-02-30", "today"):
+        assert replace(site, "104877", f"--calibrated={impossible}") == 2
     assert read_replacements(state) == ()
     assert replace(site, "104877", "--calibrated=2026-05-04") == 0
     assert "the next one takes it" in capsys.readouterr().out
