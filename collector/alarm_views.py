@@ -99,6 +99,7 @@ class AlarmReader:
             to_review=self._db.execute(_REVIEWS).fetchone()[0],
             on_trial=trial.points,
             trial_since_us=trial.since_us,
+            trial_unsaid=trial.unsaid,
         )
 
     def journal(self, filter: AlarmFilter, *, limit: int, after: str | None) -> AlarmPage:
@@ -132,6 +133,8 @@ class AlarmReader:
             for no, id, point, raised_us in rows:
                 place = (raised_us, no, id)
                 if filter.state in (Measurement.ACTIVE, Measurement.SOURCE_SILENT):
+                    if no not in gateways:  # heard of for the first time meanwhile
+                        gateways = dict(self._db.execute("SELECT no, id FROM gateway"))
                     is_silent = self._sources.is_silent(gateways[no], point)
                     if is_silent is (filter.state == Measurement.ACTIVE):
                         continue

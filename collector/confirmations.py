@@ -76,12 +76,14 @@ class TrialCounts:
 
     points: int
     since_us: int | None
+    #: gateways that list points and have stated nothing of their limits
+    unsaid: int
 
 
 def count_trial(db: sqlite3.Connection) -> TrialCounts:
     """Returns what the head of every page says."""
     points, since_us = db.execute("SELECT count(*), min(since_us) FROM confirmation WHERE state=?", (TRIAL,)).fetchone()
-    return TrialCounts(points=points, since_us=since_us)
+    return TrialCounts(points=points, since_us=since_us, unsaid=db.execute(_UNSAID).fetchone()[0])
 
 
 def read_trial(
@@ -153,6 +155,10 @@ def read_letters(db: sqlite3.Connection) -> list[LetterView]:
     return found
 
 
+_UNSAID = """
+SELECT count(*) FROM gateway g WHERE EXISTS (SELECT 1 FROM catalogue c WHERE c.gateway_no=g.no)
+  AND NOT EXISTS (SELECT 1 FROM confirmation f WHERE f.gateway_no=g.no)
+"""
 _HELD = """
 SELECT c.point, b.rank, b.no, c.mono_us FROM confirmation c JOIN boot b ON b.no=c.boot_no WHERE c.gateway_no=?
 """

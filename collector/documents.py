@@ -93,14 +93,18 @@ class Documents:
         """
         kind = kind_of(content)
         if not content or len(content) > MOST_BYTES:
-            raise LetterError(f"the file has {len(content)} bytes; a letter has 1 to {MOST_BYTES}")
+            raise LetterError(f"the file has {len(content)} bytes; a letter has 1 to {MOST_BYTES}", "size")
         if kind is None:
-            raise LetterError("the file is none of PDF, PNG, JPEG, plain text in UTF-8, or an office document (zip)")
+            raise LetterError(
+                "the file is none of PDF, PNG, JPEG, plain text in UTF-8, or an office document (zip)", "kind"
+            )
         digest = hashlib.sha256(content).digest()
         if expected and digest.hex() != expected:
-            raise LetterError(f"does not match: the gateway names SHA-256 {expected}, this file has {digest.hex()}")
+            raise LetterError(
+                f"does not match: the gateway names SHA-256 {expected}, this file has {digest.hex()}", "other"
+            )
         if not self._is_named(digest):
-            raise LetterError(f"does not match: no gateway names a letter with SHA-256 {digest.hex()}")
+            raise LetterError(f"does not match: no gateway names a letter with SHA-256 {digest.hex()}", "unnamed")
         self._write(digest.hex(), content)
         row = (digest, _plain(name), kind, len(content), by[:80], self._now_us(), source[:80], note[:500])
         self._keep(row)
@@ -112,9 +116,10 @@ class Documents:
         Raises:
             LetterError: its file is gone or is not what was attached.
         """
+        digest = _bytes(digest).hex()
         db = self._read()
         try:
-            row = db.execute("SELECT name, kind FROM document WHERE digest=?", (_bytes(digest),)).fetchone()
+            row = db.execute("SELECT name, kind FROM document WHERE digest=?", (bytes.fromhex(digest),)).fetchone()
         finally:
             db.close()
         if row is None:
@@ -126,6 +131,11 @@ class Documents:
         if hashlib.sha256(content).hexdigest() != digest:
             raise LetterError(f"{FOLDER}/{digest} is not what was attached: its SHA-256 is another one")
         return Letter(name=row[0], kind=row[1], content=content)
+
+    def has(self, digest: str) -> bool:
+        """Returns whether the file of a letter is here: a database that was restored has only who attached it."""
+        name = _bytes(digest).hex()
+        return bool(name) and (self._folder / name).is_file()
 
     def _is_named(self, digest: bytes) -> bool:
         db = self._read()

@@ -31,3 +31,8 @@ class NotOnTrialError(CollectorError):
 
 class LetterError(CollectorError):
     """A letter cannot be attached or handed out; the message says what the file is and what was expected."""
+
+    def __init__(self, message: str, why: str = "") -> None:
+        """Takes the sentence, and the word by which a page says it in its language; empty where there is none."""
+        super().__init__(message)
+        self.why = why

@@ -58,6 +58,7 @@ def show_point(
     alarm: str | None,
     visit: LastVisit | None = None,
     due: Sequence[tuple[str, str, str]] = (),
+    is_inhibited: bool = False,
 ) -> PointView:
     """Returns one point with its latest sample; ``row`` is of ``collector.queries``, None if there is none."""
     unit = UNITS[point.unit]
@@ -110,6 +111,7 @@ def show_point(
         alarm=alarm,
         visit=visit,
         due=due,
+        is_inhibited=is_inhibited,
     )
 
 

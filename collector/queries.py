@@ -206,7 +206,7 @@ class SqliteQueries:
         alarms: dict[str, str] = {}
         for key, severity in db.execute("SELECT point, severity FROM alarm WHERE gateway_no=? AND is_over=0", (no,)):
             alarms[key] = min(severity, alarms.get(key, severity), key=_SEVERITIES.index)
-        visits, due = read_last_visits(db, no), read_due(db, no)
+        visits, due, inhibited = read_last_visits(db, no), read_due(db, no), _inhibited(db, no)
         return [
             show_point(
                 id,
@@ -217,6 +217,7 @@ class SqliteQueries:
                 alarms.get(point.key),
                 visits.get(point.key),
                 due.get(point.key, ()),
+                point.key in inhibited,
             )
             for point in catalogue.points
         ]
@@ -371,6 +372,13 @@ class SqliteQueries:
             "thinned_readings": db.execute("SELECT total(readings) FROM loss WHERE cause='thinned'").fetchone()[0],
         }
         return found | self._live()
+
+
+def _inhibited(db: sqlite3.Connection, gateway_no: int) -> frozenset[str]:
+    """Returns the points that a gateway inhibits, as its health says: so many as fit in there, the last perhaps cut."""
+    row = db.execute("SELECT facts FROM health WHERE gateway_no=? AND subject='agent'", (gateway_no,)).fetchone()
+    said = None if row is None else json.loads(row[0]).get("inhibited")
+    return frozenset(said.split(", ")) if isinstance(said, str) else frozenset()
 
 
 def _is_silent(point: PointView) -> bool:

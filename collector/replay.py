@@ -45,8 +45,9 @@ UNPROVABLE = {
     " AND epoch_no IN (SELECT n.no FROM {src}.epoch_name n JOIN temp.floor f ON f.gateway_no=n.gateway_no)",
     "waveform": "evidence_id NOT IN (SELECT e.id FROM {src}.evidence e) AND typeof(evidence_id)='integer'"
     " AND typeof(wall_us)='integer' AND wall_us/60000000 < " + _FLOOR.format(table="waveform"),
+    # By no time: a visit is sealed after the samples that its batch is measured by.
     "visit": "evidence_id NOT IN (SELECT e.id FROM {src}.evidence e) AND typeof(evidence_id)='integer'"
-    " AND typeof(wall_us)='integer' AND wall_us/60000000 < " + _FLOOR.format(table="visit"),
+    " AND gateway_no IN (SELECT f.gateway_no FROM temp.floor f)",
     "upkeep": "wall_us/60000000 < " + _FLOOR.format(table="upkeep"),
     "latest": "wall_us/60000000 < " + _FLOOR.format(table="latest"),
     "health": "wall_us/60000000 < " + _FLOOR.format(table="health"),

@@ -9,8 +9,8 @@ Pages of visits are found by key, as in the alarm journal: the thousandth is as 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from collector.visit_views import LastVisit, UpkeepView, VisitFilter, VisitPage, VisitView
 from contracts.batch import AlarmEvent
@@ -26,6 +26,9 @@ Order = tuple[int, int, int]
 Key = tuple[int, int, bytes]
 #: gateway, key -> the point by the newest catalogue, None where it names none
 Names = Callable[[str, str], CataloguePoint | None]
+
+P = TypeVar("P", bound=Hashable)
+V = TypeVar("V")
 
 #: a gateway states everything once a day: what is older than its newest statement by more was left out (us)
 RESTATED_US = 36 * 3_600_000_000
@@ -198,11 +201,27 @@ def read_failed(db: sqlite3.Connection, gateway: str) -> dict[tuple[str, str], t
 
     A visit that somebody walked away from is no verdict, and leaves the one before it standing.
     """
+    found = _newest(
+        ((point, job), (result, wall_us), raw) for point, job, result, wall_us, raw in db.execute(_VERDICTS, (gateway,))
+    )
     return {
-        (point, job): (wall_us, Visit.from_wire(unpack(raw)).reason)
-        for point, job, result, wall_us, raw in db.execute(_VERDICTS, (gateway,)).fetchall()
+        place: (wall_us, Visit.from_wire(unpack(raw)).reason)
+        for place, ((result, wall_us), raw) in found.items()
         if result == "failed"
     }
+
+
+def _newest(rows: Iterable[tuple[P, V, bytes]]) -> dict[P, tuple[V, bytes]]:
+    """Returns per place the newest of visits that one batch carries: the one that ended last."""
+    found: dict[P, tuple[V, bytes]] = {}
+    for place, values, raw in rows:
+        if place not in found or _ended_us(raw) > _ended_us(found[place][1]):
+            found[place] = values, raw
+    return found
+
+
+def _ended_us(raw: bytes) -> int:
+    return Visit.from_wire(unpack(raw)).ended_us
 
 
 def read_over_range(db: sqlite3.Connection, gateway: str) -> dict[str, int]:
@@ -283,15 +302,21 @@ FROM ({chosen}) v JOIN gateway g ON g.no=v.gateway_no JOIN boot b ON b.no=v.boot
 ORDER BY v.wall_us DESC, v.gateway_no DESC, v.id DESC
 """
 
+# By the list's order, along an index: every look at a page asks for it.
 _LAST = """
 SELECT v.point, v.job, v.result, v.by, v.wall_us
 FROM (SELECT gateway_no, id, point, max(wall_us) FROM visit WHERE gateway_no=? GROUP BY point) n
 JOIN visit v ON v.gateway_no=n.gateway_no AND v.id=n.id
 """
 
+# By boot and sealing, which no wall clock can turn round; more than one row of a place are of one batch.
 _VERDICTS = """
-SELECT v.point, v.job, v.result, max(v.wall_us), v.visit FROM visit v JOIN gateway g ON g.no=v.gateway_no
-WHERE g.id=? AND v.result IN ('passed','failed') GROUP BY v.point, v.job
+SELECT n.point, n.job, n.result, n.wall_us, n.visit FROM (
+  SELECT v.point, v.job, v.result, v.wall_us, v.visit,
+    rank() OVER (PARTITION BY v.point, v.job ORDER BY b.rank DESC, v.boot_no DESC, v.mono_us DESC) AS place
+  FROM visit v JOIN gateway g ON g.no=v.gateway_no JOIN boot b ON b.no=v.boot_no
+  WHERE g.id=? AND v.result IN ('passed','failed')) n
+WHERE n.place=1
 """
 
 # The words are looked for in the signed bytes first: in a flood few of the events are worth decoding.

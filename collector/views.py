@@ -85,6 +85,8 @@ class PointView:
     visit: LastVisit | None = None
     #: (job, ``due`` or ``overdue``, day), as the gateway states it
     due: Sequence[tuple[str, str, str]] = ()
+    #: a person works on it, as its gateway told last: its samples raise no alarm
+    is_inhibited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +175,8 @@ class AlarmCounts:
     on_trial: int = 0
     #: since when the longest of them is, as the centre knows it (UTC us); None without any
     trial_since_us: int | None = None
+    #: gateways that list points and state nothing of their limits: those of an older agent may be on trial too
+    trial_unsaid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from collector.database import read_meta, write_meta
+from collector.measurement import Reason
 from collector.notify.plan import UNTOLD, Attempt, Key, Kind, Source, Subject, Told, take
 
 Run = Callable[[Callable[[sqlite3.Connection], Any]], "Future[Any]"]
@@ -93,9 +94,9 @@ class NoticeLog:
         sql = "INSERT INTO notice_answer(notice_id, at_us, outcome, detail) VALUES(?,?,?,?)"
         return self._run(lambda db: db.execute(sql, row))
 
-    def clear_from(self, target: str) -> Future[Any]:
-        """Records that from the next attempt on a target is told that alarms are over."""
-        newest = self._newest
+    def clear_from(self, target: str, *, is_told: bool = True) -> Future[Any]:
+        """Records that from the next attempt on a target is told that alarms are over, or that it is not told."""
+        newest = self._newest if is_told else None
         return self._run(lambda db: write_meta(db, f"notify_clear/{target}", newest))
 
     def read_on(self, target: str, decision_id: int) -> Future[Any]:
@@ -139,10 +140,11 @@ def read_subjects(db: sqlite3.Connection, after: int) -> list[Subject]:
 
 
 def _subject(row: tuple[Any, ...]) -> Subject:
-    no, gateway, id, point, rule_id, severity, is_over, number, decision, decided_us, said = row
+    no, gateway, id, point, rule_id, severity, is_over, number, decision, reason, decided_us, said = row
     return Subject(
         key=(no, id), gateway=gateway, point=point, rule_id=rule_id, severity=severity, is_over=bool(is_over),
         decision_id=number, is_page=decision == "page", decided_us=decided_us, is_acknowledged=said == "acknowledge",
+        is_urged=reason == Reason.DESK,
     )  # fmt: skip
 
 
@@ -168,7 +170,7 @@ def read_awaiting(db: sqlite3.Connection, target: str, after: int) -> set[Key]:
 
 
 def read_clear_from(db: sqlite3.Connection, target: str) -> int | None:
-    """Returns after which attempt a target is told that alarms are over; None before it was ever served so."""
+    """Returns after which attempt a target is told that alarms are over; None where it was not, as last served."""
     found: int | None = read_meta(db, f"notify_clear/{target}")
     return found
 
@@ -176,8 +178,8 @@ def read_clear_from(db: sqlite3.Connection, target: str) -> int | None:
 def read_told(db: sqlite3.Connection, target: str, key: Key) -> Told:
     """Returns what a target was told of an alarm, by the record."""
     told = UNTOLD
-    for at_us, severity, outcome in db.execute(_ATTEMPTS, (key[1], key[0], target)):
-        told = take(told, Attempt(at_us=at_us, severity=severity, outcome=outcome))
+    for at_us, severity, outcome, kind in db.execute(_ATTEMPTS, (key[1], key[0], target)):
+        told = take(told, Attempt(at_us=at_us, severity=severity, outcome=outcome, kind=kind))
     return told
 
 
@@ -208,14 +210,14 @@ def read_of_alarm(db: sqlite3.Connection, gateway_no: int, id: bytes) -> Sequenc
 
 
 _SUBJECTS = """
-SELECT a.gateway_no, g.id, a.id, a.point, a.rule_id, a.severity, a.is_over, d.id, d.decision, d.arrived_us,
+SELECT a.gateway_no, g.id, a.id, a.point, a.rule_id, a.severity, a.is_over, d.id, d.decision, d.reason, d.arrived_us,
   (SELECT k.action FROM acknowledgement k WHERE k.alarm_id=a.id AND k.action<>'warn' ORDER BY k.id DESC LIMIT 1)
 FROM alarm a JOIN gateway g ON g.no=a.gateway_no
 JOIN decision d ON d.id=(SELECT max(e.id) FROM decision e WHERE e.gateway_no=a.gateway_no AND e.alarm_id=a.id)
 """
 
 _OWN_SUBJECTS = """
-SELECT a.gateway_no, g.id, a.id, '', a.rule_id, a.severity, 0, d.id, d.decision, d.arrived_us,
+SELECT a.gateway_no, g.id, a.id, '', a.rule_id, a.severity, 0, d.id, d.decision, d.reason, d.arrived_us,
   (SELECT k.action FROM acknowledgement k WHERE k.alarm_id=a.id AND k.action<>'warn' ORDER BY k.id DESC LIMIT 1)
 FROM own_alarm a JOIN gateway g ON g.no=a.gateway_no
 JOIN decision d ON d.id=(SELECT max(e.id) FROM decision e WHERE e.gateway_no=a.gateway_no AND e.alarm_id=a.id)
@@ -233,7 +235,7 @@ WHERE n.target=? AND n.id>? AND n.kind<>'cleared' AND n.at_us<coalesce(b.arrived
 """
 
 _ATTEMPTS = """
-SELECT n.at_us, w.severity, s.outcome FROM notice_alarm w JOIN notice n ON n.id=w.notice_id
+SELECT n.at_us, w.severity, s.outcome, n.kind FROM notice_alarm w JOIN notice n ON n.id=w.notice_id
 LEFT JOIN notice_answer s ON s.notice_id=n.id
 WHERE w.alarm_id=? AND w.gateway_no=? AND n.target=? ORDER BY n.id
 """

@@ -205,9 +205,12 @@ class Notifier:
         if mark is None:
             self._notices.read_on(self.target, self._mark)
         clear_from = log.read_clear_from(db, self.target)
-        if clear_from is None:
+        if not self.rule.all_clear:
+            # What ends from now on is not owed, also where the rule tells of it again one day.
+            self._notices.clear_from(self.target, is_told=False)
+        elif clear_from is None:
             self._notices.clear_from(self.target)
-        elif self.rule.all_clear:
+        else:
             self._awaiting = log.read_awaiting(db, self.target, clear_from)
         self._quiet = log.read_quiet(db, self.target, self._now_us() - self.rule.quiet_s * 1_000_000)
 
@@ -272,11 +275,15 @@ class Notifier:
             answer = self._channel.send(*self._write(message, seen), severity)
         self._end(notice, answer)
         for subject in message.subjects:
-            attempt = Attempt(at_us=notice.at_us, severity=subject.severity, outcome=answer.outcome)
+            attempt = Attempt(
+                at_us=notice.at_us, severity=subject.severity, outcome=answer.outcome, kind=message.kind.value
+            )
             self._told[subject.key] = take(self._told.get(subject.key, UNTOLD), attempt)
             if answer.is_sent and message.kind is not Kind.CLEARED:
                 self._quiet[subject.source] = notice.at_us
-            if subject.is_over and answer.outcome != "failed":
+            if answer.is_sent and self.rule.all_clear and not subject.is_over:
+                self._awaiting.add(subject.key)  # it may be over before the next look
+            elif subject.is_over and answer.outcome != "failed":
                 self._awaiting.discard(subject.key)
         if message.kind is Kind.CLEARED or (message.severity != RED and message.kind is not Kind.GIVEN_UP):
             self._gathered_us = notice.at_us

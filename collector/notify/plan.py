@@ -6,7 +6,8 @@ What is owed for an alarm follows from that history alone, so a restart forgets 
 What holds for every alarm whose decision is to page, and that a rule chooses:
   * it is told once at least, also where it is over or acknowledged by then: who is told is not who acknowledged;
   * it is told again while it stands and nobody has acknowledged it, every ``repeat_s``;
-  * a red one is due the moment it is decided upon, alone in its message, whatever flaps beside it;
+  * a red one is due the moment it is decided upon, alone in its message, whatever flaps beside it; so is the first
+    word of one that a person at the desk made a real warning;
   * others wait while their source was told of within ``quiet_s``, and share a message, one each ``GATHER_US``;
   * a failed attempt is tried again, later each time; what nobody needs to know any more is given up after a day;
   * who was told of one that stood is told once that it is over, not while its source has another one standing
@@ -19,7 +20,7 @@ Not here: the clock, the database, the words, the sending.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 
@@ -105,6 +106,8 @@ class Subject:
     is_acknowledged: bool
     #: the target was told of it while it stood, and not yet that it is over
     awaits_clear: bool = False
+    #: a person at the desk made it a real warning
+    is_urged: bool = False
 
     @property
     def source(self) -> Source:
@@ -125,6 +128,8 @@ class Told:
     tried_us: int | None = None
     #: an attempt has no answer on record: it may have arrived
     is_open: bool = False
+    #: of the failures those that were to tell that it is over
+    clear_failures: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +140,8 @@ class Attempt:
     severity: str
     #: ``sent``, ``failed``, ``given_up``; None where none was recorded
     outcome: str | None
+    #: word of ``Kind``
+    kind: str = Kind.FIRST.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,10 +218,11 @@ def due_us(rule: Rule, subject: Subject, told: Told, quiet_from_us: int | None, 
     at = min(subject.decided_us, now_us)
     if kind is Kind.REPEAT and told.sent_us is not None:
         at = _after(told.sent_us, rule.repeat_s * 1_000_000, now_us)
-    elif kind in _QUIET and subject.severity != RED and not told.failures and quiet_from_us is not None:
+    elif kind in _QUIET and not _is_hurried(kind, subject) and not told.failures and quiet_from_us is not None:
         at = max(at, _after(quiet_from_us, rule.quiet_s * 1_000_000, now_us))
     if told.failures and told.tried_us is not None:
-        at = max(at, _after(told.tried_us, backoff_us(subject.severity, told.failures), now_us))
+        severity = "" if kind is Kind.CLEARED else subject.severity  # a red one is over: that is not urgent
+        at = max(at, _after(told.tried_us, backoff_us(severity, told.failures), now_us))
     return at
 
 
@@ -258,9 +266,9 @@ def plan(
             later.append(at)
         else:
             now.append((kind, subject, known))
-    reds = [item for item in now if item[1].severity == RED and item[0] not in _UNHURRIED]
-    rest = [item for item in now if item[1].severity != RED or item[0] in _UNHURRIED]
-    messages = [_message([item]) for item in reds]
+    hurried = [item for item in now if _goes_alone(item[0], item[1])]
+    rest = [item for item in now if not _goes_alone(item[0], item[1])]
+    messages = [_message([item]) for item in hurried]
     open_us = now_us if gathered_us is None else _after(gathered_us, GATHER_US, now_us)
     if any(kind is not Kind.GIVEN_UP for kind, _, _ in rest) and open_us > now_us:
         later.append(open_us)
@@ -275,9 +283,18 @@ def plan(
     return Plan(messages=tuple(messages), next_us=min(later, default=None))
 
 
+def _is_hurried(kind: Kind, subject: Subject) -> bool:
+    """Whether anti-flap does not hold: for red ones, and for what a person at the desk has let out."""
+    return subject.severity == RED or (subject.is_urged and kind is Kind.FIRST)
+
+
+def _goes_alone(kind: Kind, subject: Subject) -> bool:
+    return kind not in _UNHURRIED and _is_hurried(kind, subject)
+
+
 def _is_hopeless(kind: Kind, subject: Subject, told: Told, now_us: int) -> bool:
     if kind is Kind.CLEARED:
-        return told.failures >= GIVE_UP_CLEARED
+        return told.clear_failures >= GIVE_UP_CLEARED
     needs_nobody = subject.is_over or subject.is_acknowledged
     return kind is not Kind.REPEAT and needs_nobody and now_us - subject.decided_us > GIVE_UP_US
 
@@ -306,13 +323,11 @@ def _order(message: Message, failures: Mapping[Key, int]) -> tuple[bool, bool, i
 def take(told: Told, attempt: Attempt) -> Told:
     """Returns what was told after one more attempt, in the order of attempts."""
     if attempt.outcome is None:
-        return Told(
-            sent_us=told.sent_us, severity=told.severity, failures=told.failures, tried_us=attempt.at_us, is_open=True
-        )
+        return replace(told, tried_us=attempt.at_us, is_open=True)
     if attempt.outcome == "failed":
-        return Told(
-            sent_us=told.sent_us, severity=told.severity, failures=told.failures + 1, tried_us=attempt.at_us,
-            is_open=told.is_open,
+        return replace(
+            told, failures=told.failures + 1, tried_us=attempt.at_us,
+            clear_failures=told.clear_failures + (attempt.kind == Kind.CLEARED),
         )  # fmt: skip
     gravest = min((word for word in (told.severity, attempt.severity) if word), key=gravity)
     return Told(sent_us=attempt.at_us, severity=gravest, tried_us=attempt.at_us)

@@ -1,7 +1,8 @@
 """Rules that change while the collector runs: the settings file and the files of addresses are looked at.
 
-A look every ``EVERY_S`` seconds; what is there is read when a file has changed.
-Rules that are wrong change nothing: the old ones go on, and the sentence is on the page of notification.
+A look every ``EVERY_S`` seconds; what is there is read when a file has changed, and has not since the look before,
+so that nobody's half of a file is taken for rules.  Rules that are wrong change nothing, nor does a settings file
+that is gone: the old ones go on, and the sentence is on the page of notification.
 Only ``[[notify]]`` is taken; all else in the file counts at the next start.
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from collector.errors import CollectorError
+from collector.errors import CollectorError, SettingsError
 from collector.settings import NotifySettings, load_settings
 
 _LOG = logging.getLogger(__name__)
@@ -53,8 +54,9 @@ class RulesFile:
         self._data = data
         self._board = board
         self._read = read
+        #: the newest that could be read, taken or not: their files are looked at
         self._rules = tuple(running)
-        self._seen = self._look()
+        self._seen = self._before = self._look()
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -72,19 +74,22 @@ class RulesFile:
 
     def look(self) -> bool:
         """Looks once; returns whether the rules were read anew, and tells the board what became of it."""
-        seen = self._look()
-        if seen == self._seen:
+        before, seen = self._before, self._look()
+        self._before = seen
+        if seen == self._seen or seen != before:
             return False
         self._seen = seen
         try:
-            rules = tuple(self._read(self._path))
-            self._board.take(rules)
+            if seen[0][1] is None:
+                raise SettingsError(f"{self._path} is gone; a file without [[notify]] ends notification")
+            self._rules = tuple(self._read(self._path))
+            # Now with the files that the new rules name, as they are before they are read.
+            self._seen = self._before = (seen[0], *self._look()[1:])
+            self._board.take(self._rules)
         except CollectorError as error:
             _LOG.error("the rules of notification were changed and are not taken: %s", error)
             self._board.say(str(error))
             return True
-        self._rules = rules
-        self._seen = self._look()  # now with the files that the new rules name
         self._board.say("")
         _LOG.warning("the rules of notification were changed and are taken")
         return True

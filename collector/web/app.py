@@ -242,7 +242,9 @@ def create_app(
     def trial(request: Request) -> HTMLResponse:
         language, query = _language(request), request.query_params
         points = queries.trial(query.get("gateway") or None)
-        html = renderers[language].trial(points, queries.letters(), now_us(), attached=query.get("attached", "")[:64])
+        html = renderers[language].trial(
+            points, queries.letters(), now_us(), has_file=kept.has, attached=query.get("attached", "")
+        )
         return HTMLResponse(html, headers={"Content-Language": language, "Vary": "Accept-Language, Cookie"})
 
     @app.post("/trial/letters", include_in_schema=False)
@@ -251,7 +253,9 @@ def create_app(
         try:
             lang, digest = await attach_from_form(request, kept)
         except LetterError as error:
-            html = renderers[language].trial(queries.trial(), queries.letters(), now_us(), wrong=str(error))
+            html = renderers[language].trial(
+                queries.trial(), queries.letters(), now_us(), has_file=kept.has, wrong=str(error), why=error.why
+            )
             return HTMLResponse(html, status_code=409, headers={"Content-Language": language})
         language = choose(lang, request.cookies.get(COOKIE), request.headers.get("accept-language"))
         return RedirectResponse(f"/trial?{urlencode({'lang': language, 'attached': digest})}", status_code=303)

@@ -51,6 +51,8 @@ class Summary:
     #: points whose limits nobody has confirmed, and since when the longest of them is (UTC us)
     on_trial: int = 0
     trial_since_us: int | None = None
+    #: gateways that state nothing of it
+    trial_unsaid: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +190,7 @@ def summarise(gateways: Sequence[GatewayView], counts: AlarmCounts, shown: int) 
         to_review=counts.to_review,
         on_trial=counts.on_trial,
         trial_since_us=counts.trial_since_us,
+        trial_unsaid=counts.trial_unsaid,
         hidden=max(0, sum(count for _, count in standing) + counts.to_review - shown),
     )
 

@@ -94,6 +94,7 @@ class Point(_Model):
     alarm: str | None
     visit: LastVisit | None = Field(description="the newest bump test or calibration")
     due: list[Due] = Field(description="jobs that the gateway states to be due or overdue")
+    is_inhibited: bool = Field(description="a person works on it, as its gateway told last: it raises no alarm")
 
     @field_validator("due", mode="before")
     @classmethod
@@ -321,6 +322,7 @@ class AlarmCounts(_Model):
     to_review: int
     on_trial: int = Field(description="points whose limits nobody has confirmed")
     trial_since_us: int | None = Field(description="since when the longest of them is, as the centre knows it")
+    trial_unsaid: int = Field(description="gateways that list points and state nothing of their limits")
 
     @field_validator("standing", mode="before")
     @classmethod

@@ -290,18 +290,34 @@ class Renderer:
         letters: Sequence[LetterView],
         now_us: int,
         *,
+        has_file: Callable[[str], bool],
         attached: str = "",
         wrong: str = "",
+        why: str = "",
     ) -> str:
-        """Returns the page of what is on trial; ``attached`` is the letter just kept, ``wrong`` why none was."""
+        """Returns the page of what is on trial.
+
+        Args:
+            points: with how their limits stand.
+            letters: named or attached.
+            now_us: UTC.
+            has_file: whether the file of an attached letter is still here.
+            attached: SHA-256 of the letter just kept; said only of one that is here.
+            wrong: why none was kept.
+            why: the same as a word of ``words.LETTER_WHY``, where there is one.
+        """
         by_state = {state: [view for view in points if view.state == state] for state in words.TRIAL_STATE}
         return self._env.get_template("trial.html").render(
             rows=self._rows,
             by_state=by_state,
             shown=TRIAL_SHOWN,
             letters=letters,
-            attached=attached,
+            gone=[
+                letter.digest for letter in letters if letter.attached_us is not None and not has_file(letter.digest)
+            ],
+            attached=attached if has_file(attached) else "",
             wrong=wrong,
+            why=why,
             unit=lambda unit: pick(self.language, UNITS[unit].en, UNITS[unit].zh) if unit in UNITS else unit,
             now_us=now_us,
             offset=words.offset_words(now_us, self._zone),

@@ -40,6 +40,10 @@ class Letters(Protocol):
         """Returns a letter that was attached, or None; raises LetterError where it is damaged."""
         ...
 
+    def has(self, digest: str) -> bool:
+        """Returns whether the file of a letter is here."""
+        ...
+
 
 class NoLetters:
     """Nothing can be attached."""
@@ -51,6 +55,10 @@ class NoLetters:
     def read(self, digest: str) -> Letter | None:
         """Has none."""
         return None
+
+    def has(self, digest: str) -> bool:
+        """Has none."""
+        return False
 
 
 def trial_router(queries: Queries, letters: Letters) -> APIRouter:

@@ -74,7 +74,15 @@ TRIAL_STATE = {
     "unsaid": mark("not stated by the gateway"),
     "confirmed": mark("confirmed in writing"),
 }
-DIRECTION = {"high": mark("above"), "low": mark("below")}
+#: why a letter was not kept
+LETTER_WHY = {
+    "size": mark("The file is empty or larger than 8 MB."),
+    "kind": mark("The file is none of PDF, PNG, JPEG, plain text in UTF-8, or an office document."),
+    "other": mark("It does not match: the gateway names a letter with another SHA-256."),
+    "unnamed": mark("It does not match: no gateway names a letter with this SHA-256."),
+}
+#: no catalogue says whether a limit itself is past it
+DIRECTION = {"high": mark("upper limit"), "low": mark("lower limit")}
 SAID = {
     "acknowledge": mark("acknowledged"),
     "unacknowledge": mark("acknowledgement taken back"),

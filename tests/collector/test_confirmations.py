@@ -57,7 +57,9 @@ def stands(queries: SqliteQueries) -> dict[str, tuple[str, int | None]]:
 
 def test_limits_of_which_nothing_was_stated_are_told_apart(bench: Bench, queries: SqliteQueries) -> None:
     assert stands(queries) == dict.fromkeys(KEYS, ("unsaid", None))
-    assert queries.alarm_counts().on_trial == 0
+    assert (queries.alarm_counts().on_trial, queries.alarm_counts().trial_unsaid) == (0, 1)
+    say(bench, 10 * S, Confirmed(state="none", points=KEYS))
+    assert (queries.alarm_counts().on_trial, queries.alarm_counts().trial_unsaid) == (0, 0)
 
 
 def test_since_is_when_it_was_first_known_without_a_break(bench: Bench, queries: SqliteQueries) -> None:
@@ -141,6 +143,8 @@ def test_a_letter_that_matches_is_kept_and_handed_out(
     found = documents.read(DIGEST.hex())
     assert found is not None
     assert found.content == PDF
+    assert documents.read(DIGEST.hex().upper()) == found
+    assert documents.has(DIGEST.hex())
     assert [path.name for path in (bench.data / FOLDER).iterdir()] == [DIGEST.hex()]
     attach(documents, name="again.pdf")
     assert queries.letters() == [named]
@@ -178,6 +182,8 @@ def test_a_letter_that_was_changed_is_not_handed_out(
     path.unlink()
     with pytest.raises(LetterError, match="cannot be read"):
         documents.read(DIGEST.hex())
+    assert not documents.has(DIGEST.hex())
+    assert not any(documents.has(name) for name in ("", ".", "../collector.key", "00" * 32))
     assert documents.read("../collector.key") is None
     assert documents.read("00" * 32) is None
 

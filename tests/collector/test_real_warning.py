@@ -51,6 +51,14 @@ def test_it_pages_at_once_and_says_whose_word_it_is(world: World, actions: Alarm
     assert world.changed[0].alarms == {event.id.hex()}
 
 
+def test_anti_flap_does_not_hold_the_word_of_a_person_back(world: World, actions: AlarmActions) -> None:
+    for n in range(2):
+        event = world.raise_alarm("yellow", marks=TRIAL)
+        world.raise_alarm("yellow", state="cleared", raised_by=event.id, marks=TRIAL)
+        actions.warn(event.id.hex(), "Li Wei")
+        assert len(world.step(S)) == 1, n
+
+
 def test_it_is_repeated_until_somebody_acknowledges(world: World, actions: AlarmActions) -> None:
     event = world.raise_alarm(marks=TRIAL)
     actions.warn(event.id.hex(), "Li Wei")

@@ -238,6 +238,48 @@ def test_they_outlive_the_evidence_of_their_day(bench: Bench, queries: SqliteQue
     assert len(queries.visits(VisitFilter()).visits) == 1
 
 
+def test_a_visit_sealed_in_the_minute_after_the_last_sample_that_is_dropped_is_kept(
+    bench: Bench, queries: SqliteQueries
+) -> None:
+    g = bench.gateway
+    sealed = (60 - START_US // S % 60) * S + 61 * S
+    bench.send(g.catalogue_message(), g.data(S), at_us=2 * S)
+    bench.send(
+        g.seal(sealed, times=[sealed - 2 * S], values=[[1], [1], [1], [1.0]], visits=(g.visit(2 * S),)), at_us=sealed
+    )
+    late = 3 * DAY_US
+    bench.send(g.data(late), g.data(late + S), at_us=late + 5 * S)
+    before = tables(bench)
+    assert bench.store.run(lambda db: prune(db, bench.signer, START_US + 2 * DAY_US, bench.now_us)) == 2
+    assert check(bench).is_true
+    remake(bench)
+    assert tables(bench) == before
+    assert len(queries.visits(VisitFilter()).visits) == 1
+
+
+def test_the_newest_verdict_is_the_one_that_ended_last_also_within_one_batch(
+    bench: Bench, queries: SqliteQueries
+) -> None:
+    g = bench.gateway
+    visits = [
+        g.visit(at * S, result="failed" if at % 2 else "passed", reason="slow" if at % 2 else "") for at in range(8)
+    ]
+    bench.send(g.catalogue_message(), g.data(200 * S, visits=tuple(visits[::-1])), at_us=201 * S)
+    assert [item.finding for item in queries.errands() if item.point == "well-0/ch4"] == ["bump_failed"]
+    bench.send(g.data(300 * S, visits=(g.visit(250 * S),)), at_us=301 * S)
+    assert [item.finding for item in queries.errands() if item.point == "well-0/ch4"] == []
+
+
+def test_the_newest_verdict_goes_by_boots_and_not_by_wall_clocks(bench: Bench, queries: SqliteQueries) -> None:
+    g = bench.gateway
+    g.offset_us += 400 * DAY_US  # a clock that was set to another year
+    bench.send(g.catalogue_message(), g.data(200 * S, visits=(g.visit(10 * S),)), at_us=201 * S)
+    later = Gateway(boot_id=b"boot-later-boot-", epoch=b"epoch--2", boot_counter=2)
+    failed = later.visit(20 * S, result="failed", reason="slow")
+    bench.send(later.data(100 * S, visits=(failed,)), at_us=400 * S)
+    assert [item.finding for item in queries.errands() if item.point == "well-0/ch4"] == ["bump_failed"]
+
+
 def test_a_time_that_cannot_be_reckoned_with_is_refused(bench: Bench) -> None:
     g = bench.gateway
     far = replace(g.visit(100 * S), began_us=1 << 62, ended_us=1 << 62)

@@ -9,7 +9,7 @@ import pytest
 
 from collector.alarm_log import AlarmActions
 from collector.notify.log import Answer
-from collector.notify.plan import GATHER_US
+from collector.notify.plan import GATHER_US, GIVE_UP_CLEARED
 from tests.collector.conftest import Bench
 from tests.collector.notify.test_notifier import RULE, S, World
 
@@ -109,6 +109,48 @@ def test_many_that_end_share_a_message(world: World) -> None:
     world.step(GATHER_US)
     world.step(GATHER_US)
     assert [kind for kind, _ in kinds(world)][3:] == ["cleared"]
+
+
+def test_one_that_ends_while_it_is_being_told_is_told_to_be_over(world: World) -> None:
+    event = world.raise_alarm()
+
+    def end() -> None:
+        world.channel.on_send = lambda: None
+        world.raise_alarm(state="cleared", raised_by=event.id)
+
+    world.channel.on_send = end
+    world.step()
+    world.step(GATHER_US)
+    assert kinds(world) == [("first", "sent"), ("cleared", "sent")]
+
+
+def test_what_ended_while_it_was_turned_off_is_not_told_when_it_is_turned_on(world: World) -> None:
+    world.start(RULE)
+    event = world.raise_alarm()
+    world.step()
+    world.raise_alarm(state="cleared", raised_by=event.id)
+    world.start(CLEAR)
+    assert world.step(7200 * S) == []
+    again = world.raise_alarm()
+    world.step()
+    world.raise_alarm(state="cleared", raised_by=again.id)
+    assert len(world.step(GATHER_US)) == 1
+
+
+def test_it_is_given_up_after_a_day_also_for_a_red_that_nobody_could_be_told_of_again(world: World) -> None:
+    failed = Answer(outcome="failed", detail="answered 500")
+    event = world.raise_alarm()
+    world.step()
+    world.channel.answers = [failed] * 1000
+    while len(kinds(world)) < 1 + GIVE_UP_CLEARED + 10:  # repetitions that failed do not count
+        world.step(60 * S)
+    world.raise_alarm(state="cleared", raised_by=event.id)
+    began_us = world.bench.now_us
+    while kinds(world)[-1][0] != "given_up":
+        world.step(600 * S)
+    assert [kind for kind, _ in kinds(world)].count("cleared") == GIVE_UP_CLEARED
+    assert 23 * 3600 * S < world.bench.now_us - began_us < 27 * 3600 * S
+    assert world.step(86_400 * S) == []
 
 
 def test_a_failure_is_tried_again(world: World) -> None:

@@ -50,23 +50,70 @@ def write(tmp_path: Path) -> Callable[[str, str], None]:
     return put
 
 
+def settle(rules: RulesFile) -> bool:
+    """Looks until a change that there is has been looked at twice."""
+    return rules.look() or rules.look()
+
+
 def test_files_are_read_when_they_change_and_only_then(tmp_path: Path, write: Callable[[str, str], None]) -> None:
     board, path = FakeBoard(), tmp_path / "settings.toml"
     rules = RulesFile(path, tmp_path, board, ())
-    assert not rules.look()
+    assert not settle(rules)
     write("settings.toml", ONE)
-    assert rules.look()
-    assert not rules.look()
+    assert settle(rules)
+    assert not settle(rules)
     write("owner.urls", "json://owner\n")
-    assert not rules.look()  # no rule names it yet
+    assert not settle(rules)  # no rule names it yet
     write("settings.toml", ONE + TWO)
-    assert rules.look()
+    assert settle(rules)
     write("owner.urls", "json://another\n")
-    assert rules.look()
+    assert settle(rules)
     assert board.taken == [["duty"], ["duty", "owner"], ["duty", "owner"]]
-    path.unlink()
-    assert rules.look()
+    write("settings.toml", "")
+    assert settle(rules)
     assert board.taken[-1] == []
+
+
+def test_half_a_file_is_not_taken_for_rules(tmp_path: Path, write: Callable[[str, str], None]) -> None:
+    write("settings.toml", ONE)
+    board = FakeBoard()
+    rules = RulesFile(tmp_path / "settings.toml", tmp_path, board, ())
+    write("settings.toml", "")  # an editor has emptied it, and writes
+    assert not rules.look()
+    write("settings.toml", ONE + TWO)
+    assert not rules.look()
+    assert rules.look()
+    assert board.taken == [["duty", "owner"]]
+
+
+def test_a_settings_file_that_is_gone_ends_no_notification(tmp_path: Path, write: Callable[[str, str], None]) -> None:
+    write("settings.toml", TWO)
+    board, path = FakeBoard(), tmp_path / "settings.toml"
+    rules = RulesFile(path, tmp_path, board, load_settings(path).notify)
+    path.unlink()
+    assert settle(rules)
+    assert "settings.toml is gone" in board.problem
+    write("owner.urls", "json://another\n")
+    assert settle(rules)
+    assert "settings.toml is gone" in board.problem
+    assert board.taken == []
+    write("settings.toml", ONE)
+    assert settle(rules)
+    assert (board.problem, board.taken) == ("", [["duty"]])
+
+
+def test_a_file_of_addresses_that_comes_after_the_rule_that_names_it_is_taken(
+    boards: Boards,
+) -> None:
+    board, path = boards.make(""), boards.bench.data / "settings.toml"
+    rules = RulesFile(path, boards.bench.data, board, ())
+    path.write_text(TWO, encoding="utf-8")
+    assert settle(rules)
+    assert "owner.urls" in board.problem()
+    (boards.bench.data / "owner.urls").write_text("json://owner\n", encoding="utf-8")
+    assert settle(rules)
+    assert board.problem() == ""
+    assert [rule.name for rule in board.rules()] == ["owner"]
 
 
 @pytest.mark.parametrize(
@@ -84,12 +131,12 @@ def test_a_bad_file_changes_nothing_and_says_so_until_it_is_right(
     write("settings.toml", ONE)
     rules = RulesFile(tmp_path / "settings.toml", tmp_path, board, ())
     write("settings.toml", text)
-    assert rules.look()
+    assert settle(rules)
     assert sentence in board.problem
     assert board.taken == []
-    assert not rules.look()
+    assert not settle(rules)
     write("settings.toml", ONE)
-    assert rules.look()
+    assert settle(rules)
     assert (board.problem, board.taken) == ("", [["duty"]])
 
 

@@ -123,6 +123,17 @@ async def test_a_failed_read_shows_its_cause_and_the_last_value_only_with_its_ag
     assert "number" not in row.replace("no-number", "")
 
 
+async def test_an_inhibited_point_says_that_it_raises_no_alarm(web: Web) -> None:
+    key, view = next(iter(web.city.point_views.items()))
+    try:
+        web.city.point_views[key] = replace(view, is_inhibited=True)
+        assert "inhibited: raises no alarm" in (await web.client.get("/?lang=en")).text
+        assert "已抑制：不产生报警" in (await web.client.get("/?lang=zh")).text
+    finally:
+        web.city.point_views[key] = view
+    assert "raises no alarm" not in (await web.client.get("/?lang=en")).text
+
+
 async def test_over_range_shows_no_number(web: Web) -> None:
     row = _row(await _page(web), "underpass-1/ponding")
     assert "over range" in row

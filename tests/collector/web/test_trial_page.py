@@ -42,12 +42,15 @@ class FakeLetters:
 
     def attach(self, content: bytes, *, name: str, by: str, note: str, source: str, expected: str) -> str:
         if not content.startswith(b"%PDF"):
-            raise LetterError(f"does not match: the gateway names {expected}")
+            raise LetterError(f"does not match: the gateway names {expected}", "other")
         self.kept.append((content, name, by, note, source, expected))
         return SUM
 
     def read(self, digest: str) -> Letter | None:
         return Letter(name='确认 "1".pdf', kind="application/pdf", content=b"%PDF") if digest == SUM else None
+
+    def has(self, digest: str) -> bool:
+        return digest == SUM
 
 
 @dataclass
@@ -63,7 +66,7 @@ def made() -> tuple[FakeCity, FakeLetters, FastAPI]:
     city, letters = FakeCity(), FakeLetters()
     counts = city.alarm_counts()
     city.alarm_counts = lambda: AlarmCounts(  # type: ignore[method-assign]
-        standing=counts.standing, unacknowledged=0, to_review=0, on_trial=37, trial_since_us=START_US
+        standing=counts.standing, unacknowledged=0, to_review=0, on_trial=37, trial_since_us=START_US, trial_unsaid=2
     )
     app = create_app(
         queries=city, actions=city, changes=FakeChanges(), info=INFO, now_us=lambda: city.now_us, zone=UTC,
@@ -86,12 +89,13 @@ async def test_every_page_says_how_many_points_are_on_trial_and_since_when(desk:
     for path in ("/", "/alarms", "/notify", "/waveforms", "/trial", "/visits"):
         text = (await desk.client.get(f"{path}?lang=en")).text
         assert f"On trial</a> <b>37</b> <small>points, since {DAY}" in text, path
+        assert "2 gateways state nothing of it" in text, path
     assert "试运行</a> <b>37</b>" in (await desk.client.get("/?lang=zh")).text
 
 
 async def test_the_list_says_limits_since_letter_and_gateway(desk: Desk) -> None:
     text = (await desk.client.get("/trial?lang=en")).text
-    assert "above 25 %LEL" in text
+    assert "upper limit 25 %LEL" in text
     assert "confirmed by Li Wei on 2026-11-20" in text
     assert "The letter itself is not attached here." in text
     assert SUM in text
@@ -120,7 +124,22 @@ async def test_a_letter_is_attached_from_the_page(desk: Desk) -> None:
     assert desk.letters.kept == [(b"%PDF-1", "确认.pdf", "Wang Fang", "scan", "page 127.0.0.1", SUM)]
     wrong = await desk.client.post("/trial/letters?lang=en", data=form, files={"file": ("a", b"other", "x/y")})
     assert wrong.status_code == 409
-    assert f"Nothing was kept. does not match: the gateway names {SUM}" in wrong.text
+    assert f"does not match: the gateway names {SUM}" in wrong.text
+    assert "Nothing was kept. It does not match" in wrong.text
+    wrong = await desk.client.post("/trial/letters?lang=zh", data=form, files={"file": ("a", b"other", "x/y")})
+    assert "与网关指明的文件不符" in wrong.text
+
+
+async def test_the_page_says_attached_only_of_a_file_that_is_here(desk: Desk) -> None:
+    attached = "The letter matches what the gateway names, and is kept."
+    assert attached in (await desk.client.get(f"/trial?lang=en&attached={SUM}")).text
+    assert attached not in (await desk.client.get(f"/trial?lang=en&attached={'cd' * 32}")).text
+    gone = replace(LETTER, digest="cd" * 32, name="l.pdf", attached_us=START_US, attached_by="Wang Fang")
+    desk.city.letter_views = [gone]
+    text = (await desk.client.get("/trial?lang=en")).text
+    assert "attached, and matches" not in text
+    assert "its file is gone from here: attach it again." in text
+    assert f'name="digest" value="{"cd" * 32}"' in text
 
 
 async def test_a_letter_is_attached_by_the_api_and_handed_out_as_a_file(desk: Desk) -> None:

@@ -1,0 +1,43 @@
+"""Forms of an alarm's row in a real browser, while the row changes under the person who fills them in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from collector.views import AlarmView
+from collector.web.app import wall_us
+from tests.browser.test_page import Site, browser, page, site  # noqa: F401  fixtures
+
+pytestmark = [pytest.mark.browser, pytest.mark.ci]
+
+
+def test_a_form_that_is_filled_in_never_becomes_another_one(page: Page, site: Site) -> None:  # noqa: F811
+    """Somebody else acknowledges, or takes it back, while a name stands in the form beside it."""
+    trial = replace(site.city.alarm_views[0], decision="nothing", decision_reason="trial", marks=("trial",))
+    seen = replace(trial, acknowledged_by="Wang Fang", acknowledged_us=wall_us())
+
+    def show(view: AlarmView) -> None:
+        site.city.alarm_views[0] = view
+        site.tell(alarms=[view.id])
+
+    row = page.locator(f'[id="a:{trial.id}"]')
+    warn, take_back = row.locator('form[action$="/warn"]'), row.locator('form[action$="/unacknowledge"]')
+    show(trial)
+    row.get_by_text("Make it a real warning").first.click()
+    warn.get_by_label("Your name").fill("Li Wei")
+    show(seen)
+    expect(row.locator(".acknowledged")).to_be_visible()
+    expect(warn.get_by_label("Your name")).to_have_value("Li Wei")
+    expect(take_back).not_to_be_visible()
+    expect(take_back.locator("input[name=by]")).to_have_value("")
+    warn.get_by_label("Your name").fill("")
+    row.get_by_text("Make it a real warning").first.click()
+    row.get_by_text("Take back").first.click()
+    take_back.get_by_label("Your name").fill("Li Wei")
+    show(trial)
+    expect(row.locator('form[action$="/acknowledge"]')).to_be_visible()
+    expect(warn).not_to_be_visible()
+    expect(warn.locator("input[name=by]")).to_have_value("")
