@@ -199,6 +199,9 @@ class Replay:
                 batches=point.batches,
                 readings=point.readings,
                 first_sample_us=point.first_sample_us,
+                last_sample_us=self._db.execute(
+                    "SELECT max(us) FROM temp.newest WHERE epoch_no=? AND lane=?", (epoch_no, lane)
+                ).fetchone()[0],
             )
             self._projector.seed_chain(epoch_no, lane, state)
 
@@ -401,12 +404,18 @@ class Replay:
 
 
 def make_floors(db: sqlite3.Connection, src: str) -> None:
-    """Makes ``temp.floor``: per gateway the first minute whose evidence is all here."""
+    """Makes what dropped evidence leaves behind.
+
+    ``temp.floor``: per gateway the first minute whose evidence is all here; ``temp.newest``: per chain its newest
+    sample, where that went with the evidence.
+    """
     db.execute("CREATE TEMP TABLE floor(gateway_no INTEGER PRIMARY KEY, minute INTEGER)")
+    db.execute("CREATE TEMP TABLE newest(epoch_no INTEGER, lane INTEGER, us INTEGER)")
     rows = db.execute(
-        f"SELECT n.gateway_no, c.envelope FROM {src}.checkpoint c JOIN {src}.epoch_name n ON n.no=c.epoch_no"
+        f"SELECT n.gateway_no, c.epoch_no, c.lane, c.envelope FROM {src}.checkpoint c"
+        f" JOIN {src}.epoch_name n ON n.no=c.epoch_no"
     ).fetchall()
-    for gateway_no, envelope in rows:
+    for gateway_no, epoch_no, lane, envelope in rows:
         try:
             minute = read_checkpoint(envelope).first_minute
         except ContractError:
@@ -414,6 +423,11 @@ def make_floors(db: sqlite3.Connection, src: str) -> None:
         db.execute(
             "INSERT INTO temp.floor VALUES(?,?) ON CONFLICT DO UPDATE SET minute=max(minute, excluded.minute)",
             (gateway_no, minute),
+        )
+        db.execute(
+            f"INSERT INTO temp.newest SELECT epoch_no, lane, last_sample_us FROM {src}.chain"
+            " WHERE epoch_no=? AND lane=? AND typeof(last_sample_us)='integer' AND last_sample_us/60000000 < ?",
+            (epoch_no, lane, minute),
         )
 
 

@@ -316,6 +316,19 @@ def test_retention_keeps_what_it_cannot_prove_and_says_from_where_it_proves(benc
     assert receipt.contiguous == 97
 
 
+def test_a_chain_whose_samples_were_all_dropped_still_verifies(bench: Bench) -> None:
+    g = bench.gateway
+    bench.send(g.catalogue_message(), g.data(10 * S), g.data(20 * S), at_us=21 * S)
+    late = 3 * DAY_US
+    bench.send(g.seal(late), g.seal(late + S), at_us=late + 5 * S)
+    before = dump(bench)
+    assert bench.store.run(lambda db: prune(db, bench.signer, START_US + 2 * DAY_US, bench.now_us)) == 2
+    assert check(bench).is_true
+    remake(bench)
+    assert dump(bench) == before
+    assert check(bench).is_true
+
+
 def test_a_dropped_batch_that_is_offered_again_is_a_repetition(bench: Bench) -> None:
     g = bench.gateway
     first = g.data(10 * S)
