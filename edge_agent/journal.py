@@ -60,6 +60,14 @@ def write_journal(folder: Path, kind: str, text: str, now: Callable[[], datetime
         raise unusable(path, error) from error
 
 
+def is_in_journal(folder: Path, text: str) -> bool:
+    """Returns whether some line holds a text; a file that cannot be read holds none."""
+    try:
+        return text.encode() in (folder / FILE).read_bytes()
+    except OSError:
+        return False
+
+
 def _is_torn(descriptor: int) -> bool:
     """Whether the last line has no end: the power went, or the disk was full."""
     size = os.fstat(descriptor).st_size

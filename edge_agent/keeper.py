@@ -548,6 +548,11 @@ class Keeper:
         except SpoolError as error:
             _LOG.error("the loss records in a damaged batch could not be sealed anew: %s", error)
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether everything sealed so far is in the store."""
+        return not self._pending and self._volatile is None
+
     # -- leaving ---------------------------------------------------------------------
 
     async def drain(self, *, wait_s: float = 3.0) -> bool:
@@ -565,4 +570,4 @@ class Keeper:
                 await asyncio.wait_for(asyncio.shield(self._committing), wait_s)
             except TimeoutError:
                 return False
-        return not self._pending and self._volatile is None
+        return self.is_kept

@@ -19,7 +19,8 @@ from rules.confirmation import Confirmation
 from rules.pair import PairRule
 from rules.point_state import PointRules
 
-_MOST_BYTES = 64 * 1024 * 1024
+#: a letter of this size can still be attached at the centre
+_MOST_BYTES = 8 * 1024 * 1024
 
 
 def finish_rules(

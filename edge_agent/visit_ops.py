@@ -101,6 +101,7 @@ class VisitDesk:
                 seal=agent.sealer.take_visit,
                 tell=agent.sealer.note,
                 on_ended=self._ended,
+                is_kept=lambda: agent.sealer.keeper is not None and agent.sealer.keeper.is_kept,
             )
         return self._visits
 

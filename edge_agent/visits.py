@@ -21,7 +21,7 @@ from contracts.batch import AlarmEvent
 from contracts.inhibit import Inhibit
 from contracts.visit import Visit, visit_id
 from edge_agent.errors import ControlError, StateDirError
-from edge_agent.journal import write_journal
+from edge_agent.journal import is_in_journal, write_journal
 from edge_agent.judge import Judge
 from edge_agent.judged import Codes, Row
 from edge_agent.logged_once import LoggedOnce
@@ -52,7 +52,7 @@ _LOG = logging.getLogger(__name__)
 REASONS = {Job.BUMP: "bump test / 通气测试", Job.CALIBRATION: "calibration / 校准"}
 #: how often time is looked at while somebody works on a point (seconds)
 _TICK_S = 0.25
-#: a sealed record stays in the file as long: by then its batch is committed (us)
+#: a sealed record stays in the file as long, and until the store has everything (us)
 _SAFE_US = 600_000_000
 #: so long a restarted agent looks for an inhibit that its last run left behind (us)
 _LEFT_US = 120_000_000
@@ -78,6 +78,7 @@ class Visits:
         seal: Callable[[Visit], None],
         tell: Callable[[str, str], None],
         on_ended: Callable[[Visit], None],
+        is_kept: Callable[[], bool],
     ) -> None:
         """Knows of no visit yet.
 
@@ -88,6 +89,7 @@ class Visits:
             seal: takes the record of an ended visit.
             tell: takes a line of the journal: kind and text.
             on_ended: hears of every ended visit, after its record was handed over.
+            is_kept: whether everything sealed so far is in the store.
         """
         self._gateway = gateway
         self._boot = boot_id
@@ -99,6 +101,7 @@ class Visits:
         self._seal = seal
         self._tell = tell
         self._on_ended = on_ended
+        self._is_kept = is_kept
         self._running: dict[str, Running] = {}
         self._ended: dict[str, Running] = {}
         #: records that were sealed a moment ago, with the time of that
@@ -131,6 +134,8 @@ class Visits:
         now = self._clock()
         for visit in read_visits(self._folder):
             self._hand_over(visit)
+            if visit.result == "interrupted":
+                self._keep_journal(f"{visit.job} of {visit.point} by {visit.by}: interrupted", mark=visit.id.hex()[:16])
             if visit.boot_id == self._boot and visit.result == "interrupted":
                 self._left[visit.point] = (visit.by, REASONS[Job(visit.job)])
         self._left_until_us = now + _LEFT_US
@@ -294,7 +299,8 @@ class Visits:
             inhibits = self._judge.inhibits
             self._left = {key: owner for key, owner in self._left.items() if _is_of(inhibits.of(key), owner)}
         before = len(self._unsafe)
-        self._unsafe = [(at_us, visit) for at_us, visit in self._unsafe if now_us - at_us < _SAFE_US]
+        if self._is_kept():
+            self._unsafe = [(at_us, visit) for at_us, visit in self._unsafe if now_us - at_us < _SAFE_US]
         self._is_file_stale = self._is_file_stale or len(self._unsafe) != before
 
     def _locate(self) -> None:
@@ -416,10 +422,15 @@ class Visits:
             else:
                 raise error
 
-    def _keep_journal(self, text: str) -> None:
+    def _keep_journal(self, text: str, mark: str = "") -> None:
+        """Writes a line in the background; one with a mark, which stands in the line, only once."""
+
         def write() -> None:
             try:
-                write_journal(self._folder, "visited", text)
+                if not mark:
+                    write_journal(self._folder, "visited", text)
+                elif not is_in_journal(self._folder, mark):
+                    write_journal(self._folder, "visited", f"{text} (visit {mark})")
             except StateDirError as error:
                 _LOG.error("the journal of this gateway does not take a visit, which is sealed all the same: %s", error)
 

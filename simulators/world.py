@@ -302,8 +302,8 @@ class World:
         for alarm in self._own_alarms(device.id, now_s):
             point, of = (key.partition("/")[2] for key in (alarm.point, alarm.of))
             # What is said of the alarm itself comes first.
-            if self._signal(alarm.point, now_s) is None:
-                shown[point] = float(alarm.is_on(shown.get(of, 0.0)))
+            if self._signal(alarm.point, now_s) is None and of in shown:
+                shown[point] = float(alarm.is_on(shown[of]))
         return shown
 
     def _own_alarms(self, device_id: str, now_s: float) -> tuple[OwnAlarm, ...]:

@@ -187,9 +187,9 @@ class Annunciator:
             board.outputs.append(output)
             if each.role == ALIVE:
                 self._alive = output
-        kept = {output.plan.name for board in boards.values() for output in board.outputs}
-        for name, (_, left) in known.items():
-            if name not in kept and left.shows:
+        kept = {_place(board, output) for board in boards.values() for output in board.outputs}
+        for name, (board, left) in known.items():
+            if _place(board, left) not in kept and left.shows:
                 # Off would be a statement about alarms; a person has to look.
                 self._note("annunciator", f"{name} is driven no more by this plan and was left on")
                 _LOG.warning("annunciator: %s is driven no more by this plan and was left on", name)
@@ -473,6 +473,11 @@ class Annunciator:
         board.is_told = True
         self._note("annunciator", f"{board.device.id} does not show what it should: {fault}")
         self._said.gone(board.device.id, "annunciator %s does not show what it should: %s", board.device.id, fault)
+
+
+def _place(board: _Board, output: _Output) -> tuple[object, ...]:
+    """Returns what an output is on the line, whatever it is called."""
+    return board.port, board.device.unit_id, output.plan.off
 
 
 def _is_same(before: tuple[_Board, _Output], plan: OutputPlan, board: _Board) -> bool:

@@ -53,6 +53,7 @@ class Site:
         self.told: list[str] = []
         self.ended: list[Visit] = []
         self.folder = folder
+        self.is_kept = True
         self.visits = Visits(
             gateway=GATEWAY,
             boot_id=boot,
@@ -64,6 +65,7 @@ class Site:
             seal=self.sealed.append,
             tell=lambda kind, text: self.told.append(f"{kind}: {text}"),
             on_ended=self.ended.append,
+            is_kept=lambda: self.is_kept,
         )
 
     async def begin(
@@ -318,9 +320,28 @@ async def test_a_record_that_was_sealed_stays_in_the_file_until_it_is_safe(tmp_p
     again = Site(tmp_path, at_s=160)
     again.visits.resume()
     assert again.sealed == site.sealed, "with the same id"
+    again.is_kept = False
     again.at(160 + 601)
     await again.visits.close()
+    assert (tmp_path / FILE).exists(), "the store is behind: a restart would need the record"
+    again.is_kept = True
+    again.at(160 + 602)
+    await again.visits.close()
     assert not (tmp_path / FILE).exists()
+
+
+async def test_a_visit_that_was_interrupted_is_one_line_of_the_journal_however_often_the_agent_starts(
+    tmp_path: Path,
+) -> None:
+    before = Site(tmp_path)
+    await before.to_gas()
+    for start in range(3):
+        after = Site(tmp_path, boot=NEXT_BOOT, at_s=5 + start)
+        after.visits.resume()
+        await after.visits.close()
+    (line,) = [line for line in (tmp_path / JOURNAL).read_text().splitlines() if "interrupted" in line]
+    assert f"{GAS} by Li Wei" in line
+    await before.visits.close()
 
 
 def test_a_file_that_cannot_be_read_is_put_aside(tmp_path: Path) -> None:

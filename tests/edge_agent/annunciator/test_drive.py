@@ -337,6 +337,16 @@ async def test_an_output_that_leaves_the_plan_lit_is_told() -> None:
     assert rig.board.coils[0] == 1
 
 
+async def test_an_output_whose_name_moves_to_another_relay_leaves_the_old_one_told() -> None:
+    rig = Rig(BEACON)
+    await rig.take(event())
+    await rig.after(1)
+    rig.it.take_plan(plan(output("r1", "beacon", 3)))
+    assert rig.notes == ["annunciator: d1/r1 is driven no more by this plan and was left on"]
+    rig.it.take_plan(plan(replace(output("r1", "beacon", 3), name="d1/lamp")))
+    assert len(rig.notes) == 1
+
+
 async def test_a_reload_that_changes_nothing_here_writes_nothing() -> None:
     rig = Rig(BEACON, SOUNDER)
     await rig.take(event())
