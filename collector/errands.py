@@ -109,7 +109,7 @@ class _Finder:
             found.append(self._of_point(Finding.OVER_RANGE_LATCHED, key, based_us=since_us))
         for (key, job), (at_us, why) in self._known.failed.items():
             if key in self._points:
-                found.append(self._of_point(_FAILED[job], key, based_us=at_us, detail=why))
+                found.append(self._of_point(_FAILED[job], key, based_us=at_us, reason=why, detail=why))
         for said in self._known.upkeep:
             finding = due_finding(said, self._today)
             if finding is not None and said.point in self._points:

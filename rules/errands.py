@@ -228,6 +228,7 @@ _BY_REASON: Mapping[str, tuple[Words, tuple[Words, ...]]] = MappingProxyType(
 )
 
 _BY_SAMPLE = frozenset({Finding.DEVICE_SILENT, Finding.POINT_SILENT, Finding.SENSOR_FAULT})
+_BY_VISIT = frozenset({Finding.BUMP_FAILED, Finding.CALIBRATION_FAILED})
 #: findings that a person settles with gas at a gas head
 _WITH_GAS = frozenset(
     {
@@ -258,11 +259,15 @@ def errand_of(finding: Finding, *, quantity: str = "", reason: str = "") -> Erra
 
     Args:
         quantity: key of ``contracts.quantities``; a gas point needs gas.  Empty or unknown: of no particular one.
-        reason: word of ``contracts.quality`` of the newest sample, for bad and absent readings; empty: not known.
+        reason: word of ``contracts.quality`` of the newest sample, for bad and absent readings; of a visit that
+            failed what its record says, such as ``lost: no_reply``; empty: not known.
     """
     cause, bring = _USUAL[finding]
     if finding in _BY_SAMPLE:
         cause, bring = _BY_REASON.get(reason, (cause, bring))
+    elif finding in _BY_VISIT:
+        # A test that fails for want of readings says nothing of the head.
+        cause, bring = _BY_REASON.get(reason.partition(": ")[2], (cause, bring))
     if quantity in GASES:
         if finding in _WITH_GAS:
             bring = (_span_gas(quantity), _CAP, *bring)

@@ -59,3 +59,12 @@ def test_bad_and_missing_readings_have_a_cause_of_their_own_except_those_of_the_
         "missed_tick",
         "agent_stopped",
     }
+
+
+def test_a_test_that_failed_for_want_of_readings_says_nothing_of_the_head() -> None:
+    lost, slow = (
+        errand_of(Finding.BUMP_FAILED, quantity="ch4", reason=why) for why in ("lost: no_reply", "slow: 42 s")
+    )
+    assert lost.cause == errand_of(Finding.DEVICE_SILENT, reason="no_reply").cause
+    assert "worn" in slow.cause[0]
+    assert lost.what == slow.what
