@@ -129,6 +129,15 @@ def _add_commission(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wait", type=_number(float, 0.1, 300), default=10.0, metavar="S", help="for the receipt; default 10 seconds"
     )
+    parser.add_argument(
+        "--gas",
+        type=_number(float, -1e9, 1e9),
+        metavar="N",
+        help="a bump test of each named point first, with this gas",
+    )
+    parser.add_argument(
+        "--minutes", type=_number(float, 0.1, 120), default=15.0, metavar="N", help="of a bump test at most; default 15"
+    )
     _add_place(parser)
     _add_json(parser)
 

@@ -1,7 +1,9 @@
 """``edge-agent commission``: is each point ready: its value, its unit, and its alarm up to the centre and back.
 
-It changes nothing on the bus.  The test alarm takes the ordinary way of the running agent, and no real alarm
-notices.  Status 0 where every point gives a reading, is the unit that was declared, and its test alarm was seen.
+It changes nothing on the bus.  With ``--gas`` each named gas point first has its bump test, a visit like any other
+(``commands/visit.py``).  The test alarm takes the ordinary way of the running agent, and no real alarm
+notices.  Status 0 where every point gives a reading, is the unit that was declared, passed what it was tested by,
+and its test alarm was seen.
 """
 
 from __future__ import annotations
@@ -42,6 +44,8 @@ class Checked:
     serial: str
     #: its line in the agent's answer
     test: Mapping[str, Any]
+    #: whether it passed its bump test; None: it had none
+    has_passed: bool | None
 
     @property
     def is_other(self) -> bool:
@@ -52,7 +56,7 @@ class Checked:
     def is_ready(self) -> bool:
         """Whether it can be relied on."""
         has_value = self.reading["quality"] in _READABLE and self.reading["value"] is not None
-        return has_value and not self.is_other and self.test["seen_s"] is not None
+        return has_value and not self.is_other and self.has_passed is not False and self.test["seen_s"] is not None
 
 
 def run(options: argparse.Namespace, words: Words) -> int:
@@ -63,17 +67,27 @@ def run(options: argparse.Namespace, words: Words) -> int:
         if point not in readings:
             raise ConfigError([f"there is no point {point!r}; there are {', '.join(readings)}"])
     chosen = list(dict.fromkeys(options.points)) or list(readings)
+    passed: dict[str, bool] = {}
+    if options.gas is not None:
+        _check_gas(options, readings, words)
+        for point in chosen:
+            status = _visit(point, options, words)
+            if status > 1:
+                return status
+            passed[point] = status == 0
+        readings = {item["point"]: item for item in ask(socket, "latest")["readings"]}
     if not options.json:
         print(say(words, "testing", seconds=options.wait))
     answer = _test(socket, chosen, options)
-    status = ask(socket, "status")
+    health = ask(socket, "status")
     tests = {item["point"]: item for item in answer["results"]}
     found = [
         Checked(
             reading=readings[point],
-            device=status["subjects"].get(f"device/{point.partition('/')[0]}", {}),
+            device=health["subjects"].get(f"device/{point.partition('/')[0]}", {}),
             serial=tests[point]["serial"],
             test=tests[point],
+            has_passed=passed.get(point),
         )
         for point in chosen
     ]
@@ -82,6 +96,23 @@ def run(options: argparse.Namespace, words: Words) -> int:
     else:
         _print(found, answer, options, words)
     return 0 if all(item.is_ready for item in found) else 1
+
+
+def _check_gas(options: argparse.Namespace, readings: Mapping[str, Any], words: Words) -> None:
+    """Refuses gas for what is no gas point, or for nobody at the head."""
+    if options.json or not options.points:
+        raise ConfigError([say(words, "gas needs")])
+    others = [point for point in options.points if readings[point]["quantity"] not in GASES]
+    if others:
+        raise ConfigError([say(words, "no gas point", points=", ".join(others))])
+
+
+def _visit(point: str, options: argparse.Namespace, words: Words) -> int:
+    """Runs the bump test of a point; 0: passed, 1: not, more: the person left."""
+    from edge_agent.commands import visit
+
+    wanted = {"point": point, "job": "bump", "deviation": None, "note": "", "end": False, "list": False}
+    return visit.run(argparse.Namespace(**{**vars(options), **wanted}), words)
 
 
 def _test(socket: Path, points: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
@@ -112,7 +143,9 @@ def _print(found: Sequence[Checked], answer: Mapping[str, Any], options: argpars
         print(f"    {_value(reading, words)}")
         if item.is_other or item.test["refused"] != _NOT_TRIED:
             print(f"    {_identity(item, words)}")
-        if reading["quantity"] in GASES:
+        if item.has_passed is not None:
+            print(f"    {say(words, 'bump passed' if item.has_passed else 'bump failed')}")
+        elif reading["quantity"] in GASES:
             command = shlex.join(["edge-agent", "visit", reading["point"], "--by", options.by])
             print(f"    {say(words, 'offer', command=command)}")
         print(f"    {_seen(item.test, answer, words)}")

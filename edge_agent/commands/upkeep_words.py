@@ -42,6 +42,13 @@ _WORDS: dict[str, tuple[str, str]] = {
         "bump test: {command} --gas N   (N: what the bottle says)",
         "通气测试：{command} --gas N   （N 为标气瓶上的数值）",
     ),
+    "gas needs": (
+        "--gas: a person is at the heads: name the points, and leave out --json",
+        "--gas：须有人在探头旁：请指定测点，且不要使用 --json",
+    ),
+    "no gas point": ("--gas: no gas points: {points}", "--gas：不是气体测点：{points}"),
+    "bump passed": ("bump test passed", "通气测试通过"),
+    "bump failed": ("bump test NOT passed", "通气测试未通过"),
     "testing": ("test alarms are on their way; waiting up to {seconds:g} s", "测试报警已发出，最多等待 {seconds:g} 秒"),
     "seen": ("TEST alarm seen at the centre after {seconds:.1f} s", "测试报警已到达中心，用时 {seconds:.1f} 秒"),
     "not seen": ("TEST alarm not seen at the centre within {seconds:g} s", "{seconds:g} 秒内测试报警未到达中心"),

@@ -16,14 +16,15 @@ POINTS = [f"d1/level/{number}" for number in range(120)]
 class Agent:
     """Answers of the control socket; test alarms from the ``deaf_from``-th request on are not seen."""
 
-    def __init__(self, *, deaf_from: int = 99, over_range: bool = False) -> None:
-        self.deaf_from, self.over_range = deaf_from, over_range
+    def __init__(self, *, deaf_from: int = 99, over_range: bool = False, quantity: str = "level") -> None:
+        self.deaf_from, self.over_range, self.quantity = deaf_from, over_range, quantity
         self.asked: list[list[str]] = []
 
     def __call__(self, path: Path, op: str, **words: Any) -> Any:
         if op == "latest":
             beyond = {"quality": "uncertain", "reason": "over_range", "value": None, "text": ""}
-            return {"readings": [{**_reading(point), **(beyond if self.over_range else {})} for point in POINTS]}
+            more = {"quantity": self.quantity, **(beyond if self.over_range else {})}
+            return {"readings": [{**_reading(point), **more} for point in POINTS]}
         if op == "status":
             return {"subjects": {}}
         self.asked.append(words["points"])
@@ -76,3 +77,42 @@ def test_a_point_without_a_number_is_not_ready(
 ) -> None:
     assert _commission(monkeypatch, Agent(over_range=True), "--lang", "en") == 1
     assert "0 of 120 points are ready" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("status", "words", "ready"), [(0, "bump test passed", 1), (1, "bump test NOT passed", 0)])
+def test_with_gas_each_point_has_its_bump_test_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int, words: str, ready: int
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr("edge_agent.commands.visit.run", lambda options, words: asked.append(options) or status)
+    chosen = POINTS[0]
+    command = ["--lang", "en", "commission", chosen, "--by", "Li Wei", "--gas", "50", "--state-dir", "/nowhere"]
+    agent = Agent(quantity="ch4")
+    monkeypatch.setattr("edge_agent.commands.commission.ask", agent)
+    assert main(command) == 1 - ready
+    (options,) = asked
+    assert (options.point, options.job, options.gas, options.by) == (chosen, "bump", 50.0, "Li Wei")
+    told = capsys.readouterr().out
+    assert words in told
+    assert f"{ready} of 1 points" in told
+    assert agent.asked == [[chosen]], "the test alarm goes out all the same"
+
+
+def test_who_leaves_a_bump_test_has_commissioned_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = Agent(quantity="ch4")
+    monkeypatch.setattr("edge_agent.commands.commission.ask", agent)
+    monkeypatch.setattr("edge_agent.commands.visit.run", lambda options, words: 130)
+    assert main(["commission", POINTS[0], "--by", "A", "--gas", "50", "--state-dir", "/nowhere"]) == 130
+    assert agent.asked == []
+
+
+@pytest.mark.parametrize(
+    ("more", "quantity", "names"),
+    [([POINTS[0]], "level", "d1/level/0"), ([], "ch4", "--gas"), ([POINTS[0], "--json"], "ch4", "--json")],
+)
+def test_gas_for_what_has_no_person_or_no_gas_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], more: list[str], quantity: str, names: str
+) -> None:
+    monkeypatch.setattr("edge_agent.commands.commission.ask", Agent(quantity=quantity))
+    assert main(["commission", *more, "--by", "A", "--gas", "50", "--state-dir", "/nowhere"]) != 0
+    assert names in capsys.readouterr().err
