@@ -1,6 +1,7 @@
 """What every room's tests share: the Hypothesis profiles and the rule for missing Debian tools.
 
-Nothing here knows a room.  ``HYPOTHESIS_PROFILE=ci`` chooses the longer profile.
+Nothing here knows a room.  ``HYPOTHESIS_PROFILE=ci`` chooses the longer profile.  With ``CI=true`` the same examples
+come each time: CI says whether a change broke something, and who works here looks for what nobody has seen yet.
 """
 
 from __future__ import annotations
@@ -13,8 +14,13 @@ from hypothesis import HealthCheck, settings
 
 from tests.debian_tools import find_tool
 
-settings.register_profile("quick", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+_ALWAYS = {
+    "deadline": None,
+    "suppress_health_check": [HealthCheck.too_slow],
+    "derandomize": os.environ.get("CI") == "true",
+}
+settings.register_profile("quick", max_examples=50, **_ALWAYS)
+settings.register_profile("ci", max_examples=300, **_ALWAYS)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
