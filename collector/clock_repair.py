@@ -36,7 +36,17 @@ from collector.minutes import Minutes, minutes_of
 from collector.projector import RECOVERED, Projector
 from collector.retention import read_checkpoint
 from collector.skew import ClockSkew
-from collector.walltime import SLACK_US, BootClock, Trust, has_moved, improve, is_apart, offset_of, own_offset
+from collector.walltime import (
+    SLACK_US,
+    BootClock,
+    Trust,
+    has_changed,
+    has_moved,
+    improve,
+    is_apart,
+    offset_of,
+    own_offset,
+)
 from contracts.batch import AlarmEvent, Anchor, Batch, Lane, decode_batch
 from contracts.columns import Columns
 from contracts.envelope import decode_payload, split
@@ -162,7 +172,7 @@ class ClockRepair:
             self._want_bracket(gateway_no)
         elif is_ask and boot.live_us is None:
             self._want_bracket(gateway_no)
-            if boot.clock.trust is Trust.ARRIVAL:
+            if boot.clock.offset_us is not None:
                 # What its arrivals told was not acted on while nobody could date it.
                 self.want(boot.no)
         if clock != boot.clock:
@@ -171,14 +181,18 @@ class ClockRepair:
         return boot
 
     def _weigh(self, boot: Boot, clock: BootClock, *, is_apart: bool) -> None:
-        """Has a boot looked at when a newer set clock decides about batches that had explained themselves otherwise."""
+        """Has a boot looked at when its clock decides about batches that had explained themselves otherwise."""
         self._read()
-        is_newer = clock.anchor_us is not None and clock.anchor_us != boot.clock.anchor_us
-        if boot.no in self._apart and is_newer and clock.trust is Trust.TRUSTED:
+        before = boot.clock
+        is_newer = clock.trust is Trust.TRUSTED and clock.anchor_us not in (None, before.anchor_us)
+        is_tighter = (before.bound_us or 0) - (clock.bound_us or 0) > SLACK_US and boot.live_us is not None
+        if boot.no in self._apart and (is_newer or is_tighter):
             self._apart.discard(boot.no)
             self._is_changed = True
             self.want(boot.no)
-        if is_apart and boot.no not in self._apart:
+            is_apart = is_apart or not is_newer
+        is_set_anew = clock.trust is not Trust.TRUSTED and has_changed(before, clock)
+        if (is_apart or is_set_anew) and boot.no not in self._apart:
             self._apart.add(boot.no)
             self._is_changed = True
 

@@ -172,20 +172,32 @@ def _is_contradicted(own: Anchor, clock: BootClock, *, is_live: bool) -> bool:
 
 def has_moved(before: BootClock, after: BootClock) -> bool:
     """Returns whether what is known of a boot has changed by more than is uncertain: its batches may lie elsewhere."""
-    if before.offset_us is None or after.offset_us is None:
+    if not has_changed(before, after):
         return False
+    assert before.offset_us is not None
+    assert after.offset_us is not None
     at_us = before.anchor_us if before.anchor_us is not None else after.anchor_us
     unsure_us = (after.uncertainty_ms or 0) * 1000 + _drift(after, at_us or 0)
-    return abs(before.offset_us - after.offset_us) > max(SLACK_US, unsure_us)
+    # A clock that runs free keeps its offset, however unsure that is: where it changes somebody has set it.
+    return after.trust is not Trust.TRUSTED or abs(before.offset_us - after.offset_us) > unsure_us
+
+
+def has_changed(before: BootClock, after: BootClock) -> bool:
+    """Returns whether an offset that was used has changed by more than is left as it is."""
+    if before.offset_us is None or after.offset_us is None:
+        return False
+    return abs(before.offset_us - after.offset_us) > SLACK_US
 
 
 def is_apart(clock: BootClock, anchors: tuple[Anchor, ...], sealed_us: int, arrived_us: int) -> bool:
-    """Returns whether a batch explains itself otherwise than its boot: a newer anchor of the boot may contradict it.
+    """Returns whether a batch explains itself otherwise than its boot, and only a newer anchor of the boot can tell.
 
-    ``clock`` already knows of the batch.
+    ``clock`` already knows of the batch.  What a set clock says of the time before it is decided at once.
     """
     own = own_anchor(anchors, sealed_us, arrived_us)
-    return own is not None and clock.offset_us is not None and abs(_offset(own) - clock.offset_us) > SLACK_US
+    if own is None or clock.offset_us is None or abs(_offset(own) - clock.offset_us) <= SLACK_US:
+        return False
+    return clock.trust is not Trust.TRUSTED or own.mono_us > (clock.anchor_us or 0)
 
 
 def _drift(clock: BootClock, at_us: int) -> int:

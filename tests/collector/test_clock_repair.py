@@ -271,6 +271,17 @@ steps = st.lists(
 @example(
     story=[(1, UNSET, 0, HOUR, "data"), (1, UNSET, 0, 0, "data"), (1, UNSET, 0, HOUR, "data"), (1, NTP, 0, 0, "ask")]
 )
+# A batch of a clock that was set back, which only the first ask shows to be wrong.
+@example(story=[(1, NTP, 0, 0, "data"), (1, FREE, -HOUR, 30 * S, "data"), (1, NTP, HOUR, 0, "ask")])
+# Two settings of a free clock, and then a set one that agrees with the second.
+@example(
+    story=[
+        (2, FREE, 700_000, 0, "data"),
+        (2, FREE, 0, HOUR, "health"),
+        (2, UNSET, 0, 0, "mend"),
+        (2, NTP, 0, 0, "data"),
+    ]
+)
 def test_whatever_clocks_say_mending_ends_where_rebuilding_ends(
     make_bench: Callable[[], Bench], story: list[tuple[Any, ...]]
 ) -> None:
