@@ -172,8 +172,9 @@ class ClockRepair:
             self._want_bracket(gateway_no)
         elif is_ask and boot.live_us is None:
             self._want_bracket(gateway_no)
-            if boot.clock.offset_us is not None:
-                # What its arrivals told was not acted on while nobody could date it.
+            self._read()
+            if boot.clock.trust is Trust.ARRIVAL or boot.no in self._apart:
+                # What its arrivals told was not acted on while nobody could date it; now they are a bound.
                 self.want(boot.no)
         if clock != boot.clock:
             boot = replace(boot, clock=clock)
