@@ -42,7 +42,7 @@ import apsw
 from contracts.batch import Lane
 from edge_agent.errors import SpoolError
 from edge_agent.spool_log import empty_log, write_log_again
-from edge_agent.spool_open import file_bytes, grow_log, look_over, prepare, read_all, used_bytes
+from edge_agent.spool_open import file_bytes, grow_log, is_log_long, look_over, prepare, read_all, used_bytes
 from edge_agent.spool_records import (
     SEQ_MASK,
     Candidate,
@@ -107,6 +107,8 @@ class Spool:
         self._used = 0
         #: whether the disk has failed to write or sync: what its log shows need not be on it
         self._is_doubtful = False
+        #: pages in the log, as of the last commit
+        self._log_pages = 0
         #: whether an epoch lies in the file, as of the last successful call
         self.has_epochs = False
 
@@ -124,6 +126,7 @@ class Spool:
             if self._is_doubtful:
                 self._write_log_again(db)
             prepare(db)
+            db.set_wal_hook(self._note_log)
             look_over(db)
             if not is_delivered_whole(db):
                 _LOG.error("what was receipted is no longer what was written here: all of it is sent again")
@@ -161,8 +164,12 @@ class Spool:
     def close(self) -> None:
         """Closes the file with nothing left in its log; safe to call twice."""
         if self._db is not None:
-            with contextlib.suppress(apsw.Error):
+            try:
                 empty_log(self._db)
+            except apsw.IOError as error:
+                self._fail(error)
+            except apsw.Error:
+                pass
         self._shut()
 
     def _shut(self) -> None:
@@ -318,11 +325,32 @@ class Spool:
             with transaction(db):
                 answer = work(db)
             self._used = used_bytes(db)
+            self._move_log(db)
             return answer
         except (apsw.Error, OSError) as error:
             # After a failed sync the same handle proves nothing: close it, open a new one.
             self._fail(error)
             raise SpoolError(f"the spool could not be written: {error}") from error
+
+    def _note_log(self, _db: apsw.Connection, _name: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
+
+    def _move_log(self, db: apsw.Connection) -> None:
+        """Moves a long log into the file; what was committed is durable whatever becomes of that.
+
+        SQLite would do it by itself, and keep to itself that a sync failed.
+        """
+        if not is_log_long(self._log_pages):
+            return
+        try:
+            db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.IOError as error:
+            _LOG.error("the spool's log could not be moved into its file (%s): it is opened anew", error)
+            self._fail(error)
+        except apsw.Error as error:
+            # Somebody reads, or the file cannot grow: the log goes on, and so do commits as long as it can.
+            _LOG.debug("the spool's log was not moved into its file: %s", error)
 
     # -- reading ---------------------------------------------------------------------
 

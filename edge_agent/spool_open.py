@@ -55,7 +55,8 @@ def prepare(db: apsw.Connection) -> None:
     mode = db.execute("PRAGMA journal_mode=WAL").get
     db.execute("PRAGMA synchronous=FULL")
     db.execute("PRAGMA journal_size_limit=-1")
-    db.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
+    # Not by SQLite: it tells nobody when the disk fails while it moves the log (``Spool._move_log``).
+    db.execute("PRAGMA wal_autocheckpoint=0")
     is_on = array("i", [1])
     db.file_control("main", apsw.SQLITE_FCNTL_PERSIST_WAL, is_on.buffer_info()[0])
     db.execute("PRAGMA mmap_size=0")
@@ -81,6 +82,11 @@ def grow_log(db: apsw.Connection) -> None:
     with transaction(db):
         db.execute("DROP TABLE room")
     db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
+
+
+def is_log_long(pages: int) -> bool:
+    """Returns whether a log of so many pages is to be moved into the file."""
+    return pages >= _LOG_PAGES
 
 
 def look_over(db: apsw.Connection) -> None:

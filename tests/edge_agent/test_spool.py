@@ -15,12 +15,14 @@ import pytest
 from contracts.batch import Lane, LossRecord
 from contracts.envelope import Type, open_envelope
 from contracts.keys import Verifier
+from edge_agent import spool_open
 from edge_agent.errors import SpoolError
 from edge_agent.put_aside import kept_aside, put_aside
 from edge_agent.seal import Sealed
 from edge_agent.spool import Candidate, Commit, EpochRow, Spool, batch_id, split_id
 from edge_agent.spool_thread import SpoolThread, connect_file
 from tests.edge_agent.chains import SIGNER, Clock, new_chain, seal_data
+from tests.reliability.crash_vfs import Does, Recording, RecordingVfs
 
 
 def _row(no: int = 1, epoch: bytes = b"epoch--1") -> EpochRow:
@@ -184,6 +186,62 @@ def test_after_a_failed_write_the_next_one_uses_a_new_connection(tmp_path: Path)
         spool.commit(Commit(epoch_no=1, delivered={(1, Lane.DATA): ((1, 1), (1, 1))}))
     spool.begin_epoch(_row())
     assert len(made) == 2
+
+
+@pytest.mark.parametrize("failing", ["spool.db", "spool.db-wal"])
+def test_a_disk_that_fails_while_the_log_is_moved_is_not_trusted_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failing: str
+) -> None:
+    monkeypatch.setattr(spool_open, "_LOG_PAGES", 20)
+    disk = Recording()
+    vfs = RecordingVfs(disk)
+    made: list[apsw.Connection] = []
+    synced: list[str] = []
+
+    def connect() -> apsw.Connection:
+        made.append(vfs.connect(tmp_path / "spool.db")())
+        return made[-1]
+
+    def fails(name: str) -> bool:
+        synced.append(name)
+        # The log is synced by the commit, and once more before it is moved.
+        return name == failing and (failing == "spool.db" or synced[-2:-1] == [failing])
+
+    spool = Spool(connect, quota_bytes=1 << 20, reserve_bytes=0)
+    spool.open()
+    spool.begin_epoch(_row())
+    clock = Clock()
+    chain = new_chain(clock)
+    disk.fails = fails
+    seqs = 0
+    while len(made) == 1:
+        assert seqs < 50
+        synced.clear()
+        spool.commit(Commit(epoch_no=1, batches=[seal_data(chain, clock, seqs)], state={}))
+        seqs += 1
+        if not spool.is_open:
+            disk.fails = lambda name: False
+            assert spool.digest(1, Lane.DATA, seqs) is not None
+    assert "could not be moved into its file" in caplog.text
+    assert spool.inventory().lanes[1, Lane.DATA].head.seq == seqs
+    spool.close()
+
+
+@pytest.mark.parametrize("failing", ["spool.db", "spool.db-wal"])
+def test_a_disk_that_fails_while_the_spool_is_closed_is_asked_once(tmp_path: Path, failing: str) -> None:
+    disk = Recording()
+    vfs = RecordingVfs(disk)
+    spool = Spool(vfs.connect(tmp_path / "spool.db"), quota_bytes=1 << 20, reserve_bytes=0)
+    spool.open()
+    spool.begin_epoch(_row())
+    disk.fails = lambda name: name == failing
+    done = len(disk.ops)
+    spool.close()
+    syncs = [op for op in disk.ops[done:] if op.does in {Does.SYNC, Does.FAILED_SYNC} and op.name == failing]
+    assert [op.does for op in syncs] == [Does.FAILED_SYNC]
+    disk.fails = lambda name: False
+    assert [row.no for row in spool.open().epochs] == [1]
+    spool.close()
 
 
 _WRITER = """

@@ -41,13 +41,22 @@ def _syncs_twice(trace: str) -> list[str]:
     """Returns syncs of a descriptor whose sync has failed and that was not closed since."""
     failed: set[tuple[str, str]] = set()
     found = []
+    #: thread -> the call that it has begun, where another thread's call stands between its halves
+    begun: dict[str, tuple[str, str]] = {}
     for line in trace.splitlines():
-        call = re.match(r"(\d+) (fdatasync|fsync|close)\((\d+)\)", line)
-        if call is None:
+        if call := re.match(r"(\d+) (fdatasync|fsync|close)\((\d+)", line):
+            thread, name, descriptor = call.groups()
+            begun[thread] = (name, descriptor)
+        elif resumed := re.match(r"(\d+) <\.\.\. (fdatasync|fsync|close) resumed>", line):
+            thread = resumed[1]
+        else:
             continue
+        if "<unfinished ...>" in line:
+            continue
+        name, descriptor = begun.pop(thread)
         # Threads of one process share descriptors; only one of them uses the disk.
-        key = (call[1], call[3])
-        if call[2] == "close":
+        key = (thread, descriptor)
+        if name == "close":
             failed.discard(key)
         elif key in failed:
             found.append(line)
