@@ -368,7 +368,8 @@ class Judge:
 
         Alarms of points or rules that are gone end with a ``cleared`` event, cause ``removed``.
         An alarm that was raised meanwhile because this came too late stays, and the old
-        one ends with cause ``superseded``.  Events come with the next row or ``check_silence``.
+        one ends with cause ``superseded``; an inhibit that began meanwhile stays.
+        Events come with the next row or ``check_silence``.
         State that cannot be read is reported in the log, and judging begins without it.
 
         Args:
@@ -398,9 +399,13 @@ class Judge:
             point = known.get(key)
             if point is None or key in late:
                 continue
+            begun = point.state.inhibit
             restored, made = restore(point.plan.rules, state, boot=self._boot, now_us=now, known_elapsed=same_boot)
+            if begun is not None:
+                # Somebody did not wait for the store; his inhibit is stated already.
+                restored = begin_inhibit(restored, reason=begun.reason, by=begun.by, until_us=begun.until_us)
             self._take(point, restored, made, events)
-            if (going := restored.inhibit) is not None and going.until_us > now:
+            if begun is None and (going := restored.inhibit) is not None and going.until_us > now:
                 # Since when is not kept, and need not be: nobody sampled while the agent was away.
                 self.inhibits.begin(
                     Inhibit(point=key, since_us=now, until_us=going.until_us, reason=going.reason, by=going.by)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from contracts.inhibit import Inhibit
 from contracts.quality import NO_REPLY
 from edge_agent.inhibits import AGAIN_US, Inhibits
@@ -67,6 +69,27 @@ def test_a_point_without_rules_can_be_inhibited_and_ends_by_itself() -> None:
     feed(judge, 101, None, codes=(NO_REPLY,))
     judge.check_silence(111 * S)
     assert judge.inhibited() == []
+
+
+@pytest.mark.parametrize("was_inhibited", [False, True])
+def test_one_that_begins_before_the_last_state_is_here_goes_on(was_inhibited: bool) -> None:
+    plan = point(KEY, limit(value=10.0))
+    judge = judge_of(plan)
+    feed(judge, 101, 5)
+    if was_inhibited:
+        judge.inhibit(KEY, reason="maintenance", by="B", now_us=102 * S, until_us=900 * S)
+    else:
+        feed(judge, 102, 150)
+    again = judge_of(plan, at=200 * S, begin=False)
+    again.inhibit(KEY, reason="bump test", by="A", now_us=200 * S, until_us=300 * S)
+    again.restore(judge.state_bytes() or b"", same_boot=True)
+    again.check_silence(201 * S)
+    found = again.inhibits.of(KEY)
+    assert found is not None
+    assert (found.by, found.until_us) == ("A", 300 * S)
+    assert not feed(again, 202, 200)
+    assert again.inhibited() == [KEY]
+    assert not again.end_inhibit(KEY, 203 * S).refused
 
 
 def test_what_cannot_be_is_refused_in_words() -> None:
