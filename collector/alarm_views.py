@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from collector import journal
 from collector.confirmations import count_trial
+from collector.inhibit_views import InhibitView
 from collector.journal import Key
 from collector.measurement import LATE_US, Decision, Measurement, Reason, is_test, measure
 from collector.notify.log import read_of_alarm
@@ -38,6 +39,10 @@ class Sources(Protocol):
 
     def point(self, gateway: str, key: str) -> CataloguePoint | None:
         """Returns a point of the newest catalogue."""
+        ...
+
+    def inhibit(self, gateway: str, key: str) -> InhibitView | None:
+        """Returns who works on a point now; None for nobody."""
         ...
 
 
@@ -217,6 +222,7 @@ class AlarmReader:
             warned_us=warned_us,
             marks=newest.marks,
             is_test=is_tested,
+            inhibit=None if is_over else self._sources.inhibit(gateway, event.point),
             notices=read_of_alarm(self._db, gateway_no, id),
         )
 

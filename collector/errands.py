@@ -14,12 +14,12 @@ A reading that was missed once is no errand, and nothing here decides about alar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
+from typing import Protocol
 
-from collector.views import GatewayView, PointView
 from collector.visit_views import ErrandView, UpkeepView
 from contracts.quality import CODES
 from rules.errands import Finding, errand_of
@@ -45,18 +45,64 @@ _OF_JOB = {
 _FAILED = {"bump": Finding.BUMP_FAILED, "calibration": Finding.CALIBRATION_FAILED}
 
 
+class OfGateway(Protocol):
+    """What is looked at of a gateway, as in ``GatewayView``."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def en(self) -> str: ...
+    @property
+    def zh(self) -> str: ...
+    @property
+    def liveness(self) -> str: ...
+    @property
+    def silent_for_s(self) -> float | None: ...
+
+
+class OfPoint(Protocol):
+    """What is looked at of a point, as in ``PointView``."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def device_en(self) -> str: ...
+    @property
+    def device_zh(self) -> str: ...
+    @property
+    def quantity(self) -> str: ...
+    @property
+    def en(self) -> str: ...
+    @property
+    def zh(self) -> str: ...
+    @property
+    def code(self) -> int: ...
+    @property
+    def quality(self) -> str: ...
+    @property
+    def is_stale(self) -> bool: ...
+    @property
+    def sampled_us(self) -> int | None: ...
+    @property
+    def last_value_us(self) -> int | None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """What is known of one gateway."""
 
-    view: GatewayView
-    points: Sequence[PointView]
+    view: OfGateway
+    points: Sequence[OfPoint]
     #: what it still states
     upkeep: Sequence[UpkeepView]
     #: (point, job) -> (recorded UTC us, why): where the newest verdict is a failure
     failed: Mapping[tuple[str, str], tuple[int, str]]
     #: point -> since when (UTC us) an alarm stands there that was over range
     over_range: Mapping[str, int]
+    #: those of them whose newest reading is missing, and that were heard within their longest silence before it
+    heard: Collection[str] = frozenset()
 
 
 def find_errands(gateways: Iterable[Known], now_us: int, today: date) -> list[ErrandView]:
@@ -145,9 +191,9 @@ class _Finder:
                     found.append(self._of_point(finding, point.key, based_us=_lost_us(point), reason=reason))
         return found
 
-    def _judge(self, point: PointView) -> Finding | None:
+    def _judge(self, point: OfPoint) -> Finding | None:
         """Returns what is found of a point by its readings; None while a number is or was there lately."""
-        if not point.is_stale and point.quality in ("good", "uncertain"):
+        if not point.is_stale and (point.quality in ("good", "uncertain") or point.key in self._known.heard):
             return None
         last_us, reason = point.last_value_us, _reason(point)
         patience_us = FORGOTTEN_US if reason in _AT_WORK else LASTING_US
@@ -161,7 +207,7 @@ class _Finder:
             return Finding.POINT_SILENT  # in the catalogue, and nothing was ever heard of it
         return None if reason in _NO_SILENCE and not point.is_stale else Finding.POINT_SILENT
 
-    def _of_whole_device(self, finding: Finding, device: str, points: Sequence[PointView]) -> ErrandView:
+    def _of_whole_device(self, finding: Finding, device: str, points: Sequence[OfPoint]) -> ErrandView:
         first = points[0]
         reason = Counter(_reason(point) for point in points).most_common(1)[0][0]
         street = next((street for p in points if (street := self._street(p.key))), "")
@@ -256,12 +302,12 @@ def due_finding(said: UpkeepView, today: date) -> Finding | None:
     return never if not said.last else due
 
 
-def _reason(point: PointView) -> str:
+def _reason(point: OfPoint) -> str:
     """The reason of the newest sample; empty where there is none."""
     known = CODES.get(point.code)
     return "" if known is None or point.sampled_us is None else known.reason
 
 
-def _lost_us(point: PointView) -> int | None:
+def _lost_us(point: OfPoint) -> int | None:
     """When a point last had a number; when it was last heard of, where it never had one."""
     return point.sampled_us if point.last_value_us is None else point.last_value_us

@@ -20,6 +20,7 @@ _RANKED = (
     ("health", "rank", "boot_no"),
     ("alarm", "rank", "boot_no"),
     ("upkeep", "rank", "boot_no"),
+    ("inhibit", "rank", "boot_no"),
 )
 
 

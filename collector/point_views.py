@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from collector.inhibit_views import InhibitView
 from collector.trend import scaled
 from collector.views import PointView
 from collector.visit_views import LastVisit
@@ -58,27 +59,24 @@ def show_point(
     alarm: str | None,
     visit: LastVisit | None = None,
     due: Sequence[tuple[str, str, str]] = (),
-    is_inhibited: bool = False,
+    inhibit: InhibitView | None = None,
 ) -> PointView:
     """Returns one point with its latest sample; ``row`` is of ``collector.queries``, None if there is none."""
     unit = UNITS[point.unit]
     device = catalogue.devices[point.device]
-    value, shown, code, wall_us, age_s = None, "", 0, None, None
+    value, shown, code, wall_us = None, "", 0, None
     number, number_wall_us = None, None
     if row is not None:
-        _, boot_no, mono_us, wall_us, code, raw, kind, step, raw_number, number_wall_us, n_kind, n_step, *units = row
+        _, _, _, wall_us, code, raw, kind, step, raw_number, _, n_kind, n_step, *units = row
         value = scaled(raw, Fraction(step) if kind == "int" else None)
-        if raw_number is not None and units[1] == point.unit:
+        number_wall_us = number_time_of(row, point.unit)
+        if number_wall_us is not None:
             number = scaled(raw_number, Fraction(n_step) if n_kind == "int" else None)
-        else:
-            number_wall_us = None
         shown = "" if value is None else show_number(value, Fraction(step) if kind == "int" else None)
-        offset_us = timing.offsets.get(boot_no)
-        age_s = max(0.0, (timing.now_us - (wall_us if offset_us is None else mono_us + offset_us)) / 1e6)
         if units[0] != point.unit:
             # The newest sample is of another unit than the catalogue now says: not this point's value.
             value, shown = None, ""
-    limit_s = point.longest_silence_ms / 1e3 + timing.seal_us / 1e6
+    age_s, limit_s = age_of(row, timing), limit_of(point, timing)
     is_stale = age_s is None or age_s > limit_s
     known = CODES.get(code)
     return PointView(
@@ -111,8 +109,32 @@ def show_point(
         alarm=alarm,
         visit=visit,
         due=due,
-        is_inhibited=is_inhibited,
+        is_inhibited=inhibit is not None,
+        inhibit=inhibit,
     )
+
+
+def age_of(row: tuple[Any, ...] | None, timing: Timing) -> float | None:
+    """Returns how long ago (s) the newest sample of a point was taken; ``row`` as for ``show_point``."""
+    if row is None:
+        return None
+    _, boot_no, mono_us, wall_us, *_ = row
+    offset_us = timing.offsets.get(boot_no)
+    sampled_us: int = wall_us if offset_us is None else mono_us + offset_us
+    return max(0.0, (timing.now_us - sampled_us) / 1e6)
+
+
+def limit_of(point: CataloguePoint, timing: Timing) -> float:
+    """Returns the age (s) beyond which a point is silent."""
+    return point.longest_silence_ms / 1e3 + timing.seal_us / 1e6
+
+
+def number_time_of(row: tuple[Any, ...] | None, unit: str) -> int | None:
+    """Returns when (UTC us) the newest number of a point was taken; None where there is none in this unit."""
+    if row is None or row[8] is None or row[13] != unit:
+        return None
+    found: int = row[9]
+    return found
 
 
 def show_number(value: float, step: Fraction | None) -> str:

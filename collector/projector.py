@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from collector.alarm_log import apply_event
 from collector.chain import EMPTY, Entry, Ledger, add, add_next, cover
 from collector.identities import Boot, Identities
+from collector.inhibit_log import apply_inhibit
 from collector.project import Form, Gathering, Place, read_form
 from collector.upkeep import apply_upkeep, apply_visit
 from collector.waveforms import apply_waveform
@@ -200,7 +201,7 @@ class Projector:
             self._apply_event(facts, event, None)
         for record in batch.health:
             self._apply_health(facts, record)
-        self._apply_upkeep(facts, batch)
+        self._apply_standing(facts, batch)
 
     def form(self, gateway_no: int, catalogue_no: int, catalogue: Catalogue) -> Form:
         """Returns the points of a catalogue."""
@@ -238,17 +239,16 @@ class Projector:
                 offset_us=facts.offset_us,
                 evidence_id=facts.evidence_id,
             )
-        self._apply_upkeep(facts, batch)
+        self._apply_standing(facts, batch)
 
-    def _apply_upkeep(self, facts: Facts, batch: Batch) -> None:
+    def _apply_standing(self, facts: Facts, batch: Batch) -> None:
+        """Takes in what is stated of points, of which only the newest counts."""
+        gateway_no, order = facts.gateway_no, (facts.boot.rank, facts.boot.no, batch.header.sealed_us)
         for said in batch.upkeep:
-            apply_upkeep(
-                self._db,
-                said,
-                gateway_no=facts.gateway_no,
-                order=(facts.boot.rank, facts.boot.no, batch.header.sealed_us),
-                offset_us=facts.offset_us,
-            )
+            apply_upkeep(self._db, said, gateway_no=gateway_no, order=order, offset_us=facts.offset_us)
+        for inhibit in batch.inhibits:
+            if apply_inhibit(self._db, inhibit, gateway_no=gateway_no, order=order, evidence_id=facts.evidence_id):
+                self._points.append((gateway_no, inhibit.point))
 
     def _apply_event(self, facts: Facts, event: AlarmEvent, evidence_id: int | None) -> None:
         boot, offset_us = facts.boot, facts.offset_us

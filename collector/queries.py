@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,19 @@ from collector.chain_views import read_chains
 from collector.completeness import DAY_US, HOUR_US, read_completeness
 from collector.confirmations import read_letters, read_trial
 from collector.database import open_reader
-from collector.errands import Known, find_errands
+from collector.errand_facts import read_known
+from collector.errands import find_errands
 from collector.identities import read_catalogue
+from collector.inhibit_log import read_inhibits
+from collector.inhibit_views import InhibitView
+from collector.last_words import silent_points
 from collector.own_alarms import identity_facts
 from collector.point_views import Silence, Timing, show_point
 from collector.statements import compare_statements
 from collector.trend import read_trend
 from collector.upkeep import (
     read_due,
-    read_failed,
     read_last_visits,
-    read_over_range,
     read_upkeep,
     read_visits,
 )
@@ -52,10 +55,9 @@ from collector.views import (
     WaveformSamples,
     WaveformView,
 )
-from collector.visit_views import ErrandView, UpkeepView, VisitFilter, VisitPage
+from collector.visit_views import ErrandView, GatewayName, UpkeepView, VisitFilter, VisitPage
 from collector.waveforms import read_waveform, read_waveforms
 from contracts.catalogue import Catalogue, CataloguePoint
-from contracts.quality import Quality
 
 #: sealing interval where none can be seen yet (us), and its bounds
 _SEAL_US, _SEAL_LOW_US, _SEAL_HIGH_US = 2_000_000, 1_000_000, 120_000_000
@@ -66,6 +68,21 @@ SHORTEST_SILENCE_S = 5.0
 #: fewer batches than this on their way are no backlog worth a word
 BACKLOG_FROM = 5
 CATALOGUES_KEPT = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What is known of the points of one gateway."""
+
+    is_silent: bool
+    #: of the newest catalogue, by key
+    known: Mapping[str, CataloguePoint]
+    #: keys of those of which nothing current is heard
+    silent: frozenset[str]
+    inhibits: Mapping[str, InhibitView]
+
+
+_NO_SOURCE = Source(is_silent=True, known={}, silent=frozenset(), inhibits={})
 
 
 class SqliteQueries:
@@ -108,6 +125,14 @@ class SqliteQueries:
     def gateways(self) -> list[GatewayView]:
         db, now_us = self._db(), self._now_us()
         return [self._gateway(db, row, now_us)[0] for row in db.execute(_GATEWAYS).fetchall()]
+
+    def gateway_names(self) -> list[GatewayName]:
+        db = self._db()
+        found = []
+        for _, id, en, zh, _, _, _, number, _ in db.execute(_GATEWAYS).fetchall():
+            own = None if number is None else self._catalogue(db, number)
+            found.append(GatewayName(id=id, en=en or (own.en if own else ""), zh=zh or (own.zh if own else "")))
+        return found
 
     def _gateway(
         self, db: sqlite3.Connection, row: tuple[Any, ...], now_us: int
@@ -206,7 +231,8 @@ class SqliteQueries:
         alarms: dict[str, str] = {}
         for key, severity in db.execute("SELECT point, severity FROM alarm WHERE gateway_no=? AND is_over=0", (no,)):
             alarms[key] = min(severity, alarms.get(key, severity), key=_SEVERITIES.index)
-        visits, due, inhibited = read_last_visits(db, no), read_due(db, no), _inhibited(db, no)
+        visits, due = read_last_visits(db, no), read_due(db, no)
+        inhibits = read_inhibits(db, no, timing.now_us)
         return [
             show_point(
                 id,
@@ -217,7 +243,7 @@ class SqliteQueries:
                 alarms.get(point.key),
                 visits.get(point.key),
                 due.get(point.key, ()),
-                point.key in inhibited,
+                inhibits.get(point.key),
             )
             for point in catalogue.points
         ]
@@ -258,20 +284,27 @@ class SqliteQueries:
     def _alarm_reader(self) -> AlarmReader:
         return AlarmReader(self._db(), _Sources(self))
 
-    def source(self, gateway: str) -> tuple[bool, dict[str, CataloguePoint], frozenset[str]]:
-        """Returns whether a gateway is silent, its points, and the keys of those that are silent, as of now."""
+    def source(self, gateway: str) -> Source:
+        """Returns what is known of a gateway's points, as of now."""
         db, now_us = self._db(), self._now_us()
         row = db.execute(_GATEWAY, (gateway,)).fetchone()
         if row is None:
-            return True, {}, frozenset()
+            return _NO_SOURCE
         no, id, _, _, arrived_us, _, _, catalogue_no, _ = row
         catalogue = None if catalogue_no is None else self._catalogue(db, catalogue_no)
         timing = self._timing(db, no, catalogue, arrived_us, now_us)
         if catalogue is None:
-            return timing.gateway_silent, {}, frozenset()
+            return replace(_NO_SOURCE, is_silent=timing.gateway_silent)
         points = self._points_of(db, no, id, catalogue, timing)
-        known = {point.key: point for point in catalogue.points}
-        return timing.gateway_silent, known, frozenset(point.key for point in points if _is_silent(point))
+        return Source(
+            is_silent=timing.gateway_silent,
+            known={point.key: point for point in catalogue.points},
+            # Nobody asks of a point without an alarm.
+            silent=silent_points(
+                db, no, (p for p in points if p.alarm or p.is_stale), lambda number: self._catalogue(db, number)
+            ),
+            inhibits={point.key: point.inhibit for point in points if point.inhibit is not None},
+        )
 
     def chains(self, gateway: str | None = None) -> list[ChainView]:
         return read_chains(self._db(), gateway)
@@ -316,16 +349,10 @@ class SqliteQueries:
             id = row[1]
             if gateway not in (None, id):
                 continue
-            view, points = self._gateway(db, row, now_us)
-            known.append(
-                Known(
-                    view=view,
-                    points=points,
-                    upkeep=[said for said in read_upkeep(db, id) if said.is_stated],
-                    failed=read_failed(db, id),
-                    over_range=read_over_range(db, id),
-                )
-            )
+            catalogue = None if row[7] is None else self._catalogue(db, row[7])
+            timing = self._timing(db, row[0], catalogue, row[4], now_us)
+            latest = db.execute(_LATEST, (row[0],))
+            known.append(read_known(db, row, latest, catalogue, timing, lambda number: self._catalogue(db, number)))
         return find_errands(known, now_us, datetime.fromtimestamp(now_us / 1e6, UTC).date())
 
     def completeness(
@@ -374,42 +401,29 @@ class SqliteQueries:
         return found | self._live()
 
 
-def _inhibited(db: sqlite3.Connection, gateway_no: int) -> frozenset[str]:
-    """Returns the points that a gateway inhibits, as its health says: so many as fit in there, the last perhaps cut."""
-    row = db.execute("SELECT facts FROM health WHERE gateway_no=? AND subject='agent'", (gateway_no,)).fetchone()
-    said = None if row is None else json.loads(row[0]).get("inhibited")
-    return frozenset(said.split(", ")) if isinstance(said, str) else frozenset()
-
-
-def _is_silent(point: PointView) -> bool:
-    """Whether nothing is heard of a point: no word of it, or only that there is no reading, for its longest silence."""
-    if point.is_stale or point.quality != Quality.MISSING.value or point.longest_silence_s is None:
-        return point.is_stale
-    if point.last_value_us is None or point.sampled_us is None:
-        return True
-    return (point.sampled_us - point.last_value_us) / 1e6 > point.longest_silence_s
-
-
 class _Sources:
     """What alarms want to know of their points; each gateway is looked at once, when the first alarm of it is."""
 
     def __init__(self, queries: SqliteQueries) -> None:
         self._queries = queries
-        self._seen: dict[str, tuple[bool, dict[str, CataloguePoint], frozenset[str]]] = {}
+        self._seen: dict[str, Source] = {}
 
-    def _source(self, gateway: str) -> tuple[bool, dict[str, CataloguePoint], frozenset[str]]:
+    def _source(self, gateway: str) -> Source:
         found = self._seen.get(gateway)
         if found is None:
             found = self._seen[gateway] = self._queries.source(gateway)
         return found
 
     def is_silent(self, gateway: str, key: str) -> bool:
-        is_gateway_silent, known, silent = self._source(gateway)
+        source = self._source(gateway)
         # Of a point that no catalogue names (yet) only its gateway can tell.
-        return key in silent or (is_gateway_silent and key not in known)
+        return key in source.silent or (source.is_silent and key not in source.known)
 
     def point(self, gateway: str, key: str) -> CataloguePoint | None:
-        return self._source(gateway)[1].get(key)
+        return self._source(gateway).known.get(key)
+
+    def inhibit(self, gateway: str, key: str) -> InhibitView | None:
+        return self._source(gateway).inhibits.get(key)
 
 
 #: of batches that are nowhere: neither a thinned form of them nor what was recovered from them is here

@@ -15,7 +15,7 @@ from collector.database import open_writer
 from collector.errors import StoreError
 from collector.ingest import Keys
 from collector.replay import UNPROVABLE, Outcome, Replay, make_floors
-from collector.schema import PROJECTIONS
+from collector.schema_projections import PROJECTIONS
 from contracts.keys import Verifier
 
 

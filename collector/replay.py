@@ -37,6 +37,11 @@ _CHUNK = 256
 
 #: first minute of a gateway whose evidence is all here
 _FLOOR = "coalesce((SELECT max(f.minute) FROM temp.floor f WHERE f.gateway_no={table}.gateway_no), 0)"
+#: rows of a gateway some of whose evidence was dropped, and theirs with it
+_GONE = (
+    "evidence_id NOT IN (SELECT e.id FROM {src}.evidence e) AND typeof(evidence_id)='integer'"
+    " AND gateway_no IN (SELECT f.gateway_no FROM temp.floor f)"
+)
 #: per projection the rows that dropped evidence alone could prove; ``{src}`` is the schema
 UNPROVABLE = {
     "point": "1",
@@ -46,8 +51,8 @@ UNPROVABLE = {
     "waveform": "evidence_id NOT IN (SELECT e.id FROM {src}.evidence e) AND typeof(evidence_id)='integer'"
     " AND typeof(wall_us)='integer' AND wall_us/60000000 < " + _FLOOR.format(table="waveform"),
     # By no time: a visit is sealed after the samples that its batch is measured by.
-    "visit": "evidence_id NOT IN (SELECT e.id FROM {src}.evidence e) AND typeof(evidence_id)='integer'"
-    " AND gateway_no IN (SELECT f.gateway_no FROM temp.floor f)",
+    "visit": _GONE,
+    "inhibit": _GONE,
     "upkeep": "wall_us/60000000 < " + _FLOOR.format(table="upkeep"),
     "latest": "wall_us/60000000 < " + _FLOOR.format(table="latest"),
     "health": "wall_us/60000000 < " + _FLOOR.format(table="health"),

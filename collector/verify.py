@@ -129,6 +129,11 @@ _TABLES = (
         ("gateway_no", "point", "job"),
         ("rank", "boot_no", "mono_us", "wall_us", "last", "due", "state", "street"),
     ),
+    _Table(
+        "inhibit",
+        ("gateway_no", "point"),
+        ("rank", "boot_no", "mono_us", "since_us", "until_us", "reason", "by", "evidence_id"),
+    ),
     _Table("health", ("gateway_no", "subject"), ("rank", "boot_no", "mono_us", "wall_us", "facts")),
     _Table(
         "epoch",
@@ -314,7 +319,7 @@ class _Shadow:
                 return key in self._chains
             case "epoch":
                 return any(item.epoch_no == key[0] and item.seq == 1 for item in self._damaged)
-            case "upkeep":
+            case "upkeep" | "inhibit":
                 return key[0] in self._gateways
             case "loss":
                 return made is None and bool(self._gateways)

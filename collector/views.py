@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from collector.visit_views import ErrandView, LastVisit, UpkeepView, VisitFilter, VisitPage
+from collector.inhibit_views import InhibitView
+from collector.visit_views import ErrandView, GatewayName, LastVisit, UpkeepView, VisitFilter, VisitPage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +86,9 @@ class PointView:
     visit: LastVisit | None = None
     #: (job, ``due`` or ``overdue``, day), as the gateway states it
     due: Sequence[tuple[str, str, str]] = ()
-    #: a person works on it, as its gateway told last: its samples raise no alarm
+    #: a person works on it, as its gateway signed last: its samples raise no alarm; who, why and until when
     is_inhibited: bool = False
+    inhibit: InhibitView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +158,8 @@ class AlarmView:
     marks: Sequence[str]
     #: somebody sent it to see whether it arrives
     is_test: bool = False
+    #: not over, and somebody works on its point: its state does not change meanwhile
+    inhibit: InhibitView | None = None
     #: whom we tried to tell, oldest first: (at UTC us, target, kind, 1 for a possible repeat, answered UTC us or None,
     #: ``sent``, ``failed``, ``given_up`` or None where no answer is known, in words)
     notices: Sequence[tuple[int, str, str, int, int | None, str | None, str | None]] = ()
@@ -469,6 +473,10 @@ class Queries(Protocol):
     """Everything a page, the API or a command may ask; safe to call from any thread."""
 
     def gateways(self) -> list[GatewayView]: ...
+
+    def gateway_names(self) -> list[GatewayName]:
+        """Returns every gateway in the order of ``gateways``, and nothing that has to be computed."""
+        ...
 
     def points(self, gateway: str | None = None) -> list[PointView]: ...
 

@@ -11,6 +11,16 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayName:
+    """A gateway to choose."""
+
+    id: str
+    #: empty where it has none
+    en: str
+    zh: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class VisitView:
     """One bump test or calibration as it was signed; numbers are in ``unit``, None where nothing good was read."""
 

@@ -30,6 +30,7 @@ from edge_agent.visit_file import read_visits, write_visits
 from edge_agent.visit_running import Running, places_of, sample_of, view_of
 from rules.errors import RulesError
 from rules.state import Sample
+from rules.visit_words import Why, sentence
 from rules.visiting import (
     DEVIATION,
     Job,
@@ -293,7 +294,7 @@ class Visits:
         for key, visit in tuple(self._running.items()):
             state = check_time(visit.state, now_us)
             if state.stage is not Stage.DONE and self._judge.inhibits.of(key) is None:
-                state = cut(state, now_us, "the inhibit was ended by somebody else")
+                state = cut(state, now_us, sentence(Why.INHIBIT_ENDED))
             self._put(visit, state)
         if now_us > self._left_until_us:
             inhibits = self._judge.inhibits
@@ -309,8 +310,8 @@ class Visits:
         for key, visit in tuple(self._running.items()):
             found = points.get(key)
             if found is None or found.unit != visit.point.unit:
-                why = "the point left the plan" if found is None else "the unit of the point changed"
-                self._put(visit, cut(visit.state, self._clock(), why))
+                why = Why.POINT_LEFT if found is None else Why.UNIT_CHANGED
+                self._put(visit, cut(visit.state, self._clock(), sentence(why)))
                 continue
             visit.point, visit.places = found, places_of(plan, key)
 
@@ -389,7 +390,7 @@ class Visits:
             ended_us=state.ended_us if state.ended_us is not None else max(state.began_us, self._clock()),
             by=visit.by,
             result=found.result if is_done else "interrupted",
-            reason=_cut(found.reason if is_done else f"agent ended: in stage {state.stage.value}", 256),
+            reason=found.reason if is_done else sentence(Why.AGENT_ENDED, stage=state.stage.value),
             unit=visit.point.unit,
             zero=found.zero,
             applied=rule.applied,

@@ -25,6 +25,7 @@ from contracts.quality import CALIBRATION_OVERDUE, CODES, GOOD, OVER_RANGE, UNDE
 from rules.errors import RulesError
 from rules.model import Direction, LimitRule
 from rules.state import Sample
+from rules.visit_words import NONE, Reason, Why, sentence
 from rules.watching import OUR_OWN
 
 #: how far the answer may lie from the gas, as a share of the way from zero to the gas
@@ -142,10 +143,10 @@ class VisitState:
     #: samples since the gas came that gave no number
     without_number: int = 0
     #: what failed the test for good; empty: nothing
-    fault: str = ""
+    fault: Reason = NONE
     is_cancelled: bool = False
     #: why it was cut off
-    cut: str = ""
+    cut: Reason = NONE
     back_us: int | None = None
     ended_us: int | None = None
 
@@ -156,8 +157,8 @@ class Outcome:
 
     #: ``passed``, ``failed`` or ``abandoned``
     result: str
-    #: a word, and after a colon what was seen; empty where it passed
-    reason: str = ""
+    #: empty where it passed
+    reason: Reason = NONE
     zero: float | None = None
     peak: float | None = None
     t90_us: int | None = None
@@ -256,7 +257,7 @@ def cancel(state: VisitState, at_us: int) -> VisitState:
     return replace(_go(state, Step.CANCEL, at_us), is_cancelled=True, off_us=off_us)
 
 
-def cut(state: VisitState, at_us: int, why: str) -> VisitState:
+def cut(state: VisitState, at_us: int, why: Reason) -> VisitState:
     """Returns the visit ended at once, because its point is no longer inhibited or no longer there."""
     return state if state.stage is Stage.DONE else replace(_go(state, Step.CUT, at_us), cut=why)
 
@@ -277,9 +278,9 @@ def outcome(rule: VisitRule, state: VisitState) -> Outcome:
     if state.cut:
         result, reason = "abandoned", state.cut
     elif state.is_cancelled:
-        result, reason = "abandoned", "ended by the person"
+        result, reason = "abandoned", sentence(Why.GIVEN_UP)
     elif state.off_us is None:
-        result, reason = "abandoned", "time up"
+        result, reason = "abandoned", sentence(Why.TIME_UP)
     else:
         reason = _failure(rule, state, t90_us, return_us)
         result = "failed" if reason else "passed"
@@ -329,9 +330,9 @@ def _take_in_test(rule: VisitRule, state: VisitState, sample: Sample) -> VisitSt
     lost = state.lost if sample.code in OUR_OWN else state.lost + 1 if is_missing else 0
     fault = state.fault
     if not fault and lost >= LOST_SAMPLES:
-        fault = f"lost: {_reason(sample)}"
+        fault = sentence(Why.LOST, seen=_reason(sample))
     elif not fault and quality_of(sample.code) is Quality.BAD:
-        fault = f"bad: {_reason(sample)}"
+        fault = sentence(Why.BAD, seen=_reason(sample))
     state = replace(state, lost=lost, fault=fault, without_number=state.without_number + (not is_sure(sample)))
     if state.stage not in _WITH_GAS or state.gas_us is None or sample.at_us < state.gas_us:
         return state
@@ -385,32 +386,34 @@ def _is_back(rule: VisitRule, state: VisitState, sample: Sample, limits: Sequenc
     return abs(sample.value - state.zero) <= BACK_WITHIN * way
 
 
-def _failure(rule: VisitRule, state: VisitState, t90_us: int | None, return_us: int | None) -> str:
+def _failure(rule: VisitRule, state: VisitState, t90_us: int | None, return_us: int | None) -> Reason:
     """Says why a visit that was carried through did not pass; empty: it passed."""
     if rule.job is Job.CALIBRATION:
-        return "" if state.back_us is not None else "not back: no good value inside the limits after the work"
+        return NONE if state.back_us is not None else sentence(Why.NOT_GOOD_AFTER)
     way = _way(rule, state)
     assert way is not None
+    assert rule.applied is not None
     assert rule.t90_limit_us is not None
     assert rule.return_limit_us is not None
     if state.fault:
         return state.fault
     if state.is_beyond:
-        return "over range: beyond what the instrument can show" if _is_up(rule, state) else "under range"
+        return sentence(Why.OVER_RANGE if _is_up(rule, state) else Why.UNDER_RANGE)
     if t90_us is None:
-        seen = "no value" if state.peak is None else f"at most {state.peak:g}"
-        return f"no answer: {seen} with gas of {rule.applied:g}"
+        if state.peak is None:
+            return sentence(Why.NO_VALUE, gas=f"{rule.applied:g}")
+        return sentence(Why.NO_ANSWER, peak=f"{state.peak:g}", gas=f"{rule.applied:g}")
     assert state.peak is not None
-    assert rule.applied is not None
     if abs(state.peak - rule.applied) > rule.deviation * way * (1 + 1e-9):
-        return f"deviation: {state.peak:g} with gas of {rule.applied:g}, {rule.deviation * way:g} allowed"
+        allowed = f"{rule.deviation * way:g}"
+        return sentence(Why.DEVIATION, peak=f"{state.peak:g}", gas=f"{rule.applied:g}", limit=allowed)
     if t90_us > rule.t90_limit_us:
-        return f"slow: {t90_us / _S:.1f} s to 90 %, {rule.t90_limit_us / _S:g} s allowed"
+        return sentence(Why.SLOW, took=f"{t90_us / _S:.1f}", limit=f"{rule.t90_limit_us / _S:g}")
     if return_us is None:
-        return "not back: time up before the value was back"
+        return sentence(Why.NOT_BACK)
     if return_us > rule.return_limit_us:
-        return f"slow return: {return_us / _S:.1f} s, {rule.return_limit_us / _S:g} s allowed"
-    return ""
+        return sentence(Why.SLOW_RETURN, took=f"{return_us / _S:.1f}", limit=f"{rule.return_limit_us / _S:g}")
+    return NONE
 
 
 def _is_up(rule: VisitRule, state: VisitState) -> bool:

@@ -19,12 +19,12 @@ from fastapi import FastAPI, Form, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import (
     HTMLResponse,
-    JSONResponse,
     PlainTextResponse,
     RedirectResponse,
     Response,
     StreamingResponse,
 )
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.staticfiles import StaticFiles
 
 from collector.errors import LetterError, NotOnTrialError, StoreError
@@ -34,12 +34,13 @@ from collector.web.api import api_router
 from collector.web.caller import caller
 from collector.web.guard import Guard
 from collector.web.journal_page import journal_page
-from collector.web.language import LANGUAGES, Language, choose
+from collector.web.language import LANGUAGES
 from collector.web.live import LivePage, read_alarms, read_quarantine, stream
 from collector.web.metrics import CONTENT_TYPE, metrics_text
 from collector.web.models import Problem, is_readable
 from collector.web.notify_api import NoNotifying, Notifying, notify_router
 from collector.web.ports import Actions, Changes, Info
+from collector.web.problems import COOKIE, Problems, is_for_a_person, language_of
 from collector.web.render import Renderer
 from collector.web.trial_api import Letters, NoLetters, attach_from_form
 from collector.web.visits_page import visits_page
@@ -47,7 +48,6 @@ from collector.web.watch_api import Watcher, watch_router
 from collector.web.waveform_page import waveform_page
 
 STATIC = Path(__file__).resolve().parent / "static"
-COOKIE = "qianshao_language"
 _YEAR_S = 31_536_000
 
 
@@ -59,35 +59,8 @@ def wall_us() -> int:
 _UNHEALTHY: dict[int | str, dict[str, Any]] = {503: {"model": Problem, "description": "not in order, and why"}}
 
 
-def _language(request: Request) -> Language:
-    asked = request.query_params.get("lang")
-    return choose(asked, request.cookies.get(COOKIE), request.headers.get("accept-language"))
-
-
 def _span(text: str | None) -> int | None:
     return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else None
-
-
-def _store_failed(request: Request, error: Exception) -> Response:
-    """Says in a sentence that nothing was kept or read; trying again can help."""
-    return JSONResponse({"detail": f"the store could not do it: {error}"}, status_code=503)
-
-
-def _refused(request: Request, error: Exception) -> Response:
-    """Says in a sentence why what was asked for does not fit what is known."""
-    return JSONResponse({"detail": str(error)}, status_code=409)
-
-
-def _wrong_request(request: Request, error: Exception) -> Response:
-    """Says in a sentence which parameters are wrong; what was sent is not sent back."""
-    assert isinstance(error, RequestValidationError)
-    parts = [f"{'.'.join(map(str, item['loc'][1:])) or item['loc'][0]}: {item['msg']}" for item in error.errors()]
-    return JSONResponse({"detail": "; ".join(parts)}, status_code=422)
-
-
-def _unforeseen(request: Request, error: Exception) -> Response:
-    """Says that it was our mistake; the log has the rest."""
-    return JSONResponse({"detail": "the collector made a mistake; its log says more"}, status_code=500)
 
 
 def create_app(
@@ -135,12 +108,14 @@ def create_app(
         redoc_url=None,
     )
     app.router.redirect_slashes = False
-    app.add_exception_handler(StoreError, _store_failed)
-    app.add_exception_handler(sqlite3.Error, _store_failed)
-    app.add_exception_handler(NotOnTrialError, _refused)
-    app.add_exception_handler(LetterError, _refused)
-    app.add_exception_handler(RequestValidationError, _wrong_request)
-    app.add_exception_handler(Exception, _unforeseen)
+    problems = Problems(renderers, now_us)
+    app.add_exception_handler(StoreError, problems.store_failed)
+    app.add_exception_handler(sqlite3.Error, problems.store_failed)
+    app.add_exception_handler(NotOnTrialError, problems.refused)
+    app.add_exception_handler(LetterError, problems.refused)
+    app.add_exception_handler(RequestValidationError, problems.wrong)
+    app.add_exception_handler(StarletteHTTPException, problems.http)
+    app.add_exception_handler(Exception, problems.unforeseen)
     app.add_middleware(Guard, names=host_names)
     app.include_router(api_router(queries=queries, actions=actions, changes=changes, now_us=now_us, letters=kept))
     if watcher is not None:
@@ -159,7 +134,7 @@ def create_app(
 
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     def page(request: Request) -> HTMLResponse:
-        language, now = _language(request), now_us()
+        language, now = language_of(request), now_us()
         gateways, points, counters = queries.gateways(), queries.points(), queries.counters()
         shown_alarms = read_alarms(queries)
         asked = request.query_params.get("point")
@@ -177,6 +152,7 @@ def create_app(
             chosen=chosen,
             trend=None if chosen is None else trend_of(chosen, now),
             now_us=now,
+            problem=request.query_params.get("problem", ""),
         )
         actions.note_shown([alarm.id for alarm in shown_alarms if alarm.shown_us is None])
         response = HTMLResponse(html, headers={"Content-Language": language, "Vary": "Accept-Language, Cookie"})
@@ -195,37 +171,37 @@ def create_app(
         if chosen is None:
             raise HTTPException(404, "no such point")
         now = now_us()
-        renderer = renderers[_language(request)]
+        renderer = renderers[language_of(request)]
         return HTMLResponse(renderer.trend_panel(point, trend_of(chosen, now), chosen.span_s, now))
 
     @app.get("/events", include_in_schema=False)
     async def events(request: Request) -> StreamingResponse:
         live = LivePage(
-            queries=queries, renderer=renderers[_language(request)], now_us=now_us, note_shown=actions.note_shown
+            queries=queries, renderer=renderers[language_of(request)], now_us=now_us, note_shown=actions.note_shown
         )
         body: AsyncIterator[str] = stream(changes, live)
         return StreamingResponse(body, media_type="text/event-stream")
 
     @app.get("/alarms", response_class=HTMLResponse, include_in_schema=False)
     def alarms(request: Request) -> HTMLResponse:
-        language = _language(request)
+        language = language_of(request)
         html = journal_page(queries, renderers[language], request.query_params, zone=zone, now_us=now_us())
         return HTMLResponse(html, headers={"Content-Language": language, "Vary": "Accept-Language, Cookie"})
 
     @app.get("/waveforms", response_class=HTMLResponse, include_in_schema=False)
     def waveforms(request: Request) -> HTMLResponse:
-        html = waveform_page(queries, renderers[_language(request)], request.query_params, now_us())
+        html = waveform_page(queries, renderers[language_of(request)], request.query_params, now_us())
         return HTMLResponse(html, headers={"Vary": "Accept-Language, Cookie"})
 
     @app.get("/visits", response_class=HTMLResponse, include_in_schema=False)
     def visits(request: Request) -> HTMLResponse:
-        language = _language(request)
+        language = language_of(request)
         html = visits_page(queries, renderers[language], request.query_params, now_us())
         return HTMLResponse(html, headers={"Content-Language": language, "Vary": "Accept-Language, Cookie"})
 
     @app.get("/notify", response_class=HTMLResponse, include_in_schema=False)
     def notify(request: Request) -> HTMLResponse:
-        language, tested = _language(request), request.query_params.get("tested", "")
+        language, tested = language_of(request), request.query_params.get("tested", "")
         html = renderers[language].notify(told.rules(), told.recent(50), tested[:32], now_us(), told.problem())
         return HTMLResponse(html, headers={"Content-Language": language, "Vary": "Accept-Language, Cookie"})
 
@@ -235,12 +211,12 @@ def create_app(
     ) -> Response:
         if told.test(name, caller(request, "page")) is None:
             raise HTTPException(404, "no such rule")
-        language = choose(lang, request.cookies.get(COOKIE), request.headers.get("accept-language"))
+        language = language_of(request, lang)
         return RedirectResponse(f"/notify?{urlencode({'lang': language, 'tested': name})}", status_code=303)
 
     @app.get("/trial", response_class=HTMLResponse, include_in_schema=False)
     def trial(request: Request) -> HTMLResponse:
-        language, query = _language(request), request.query_params
+        language, query = language_of(request), request.query_params
         points = queries.trial(query.get("gateway") or None)
         html = renderers[language].trial(
             points, queries.letters(), now_us(), has_file=kept.has, attached=query.get("attached", "")
@@ -249,7 +225,7 @@ def create_app(
 
     @app.post("/trial/letters", include_in_schema=False)
     async def attach(request: Request) -> Response:
-        language = _language(request)
+        language = language_of(request)
         try:
             lang, digest = await attach_from_form(request, kept)
         except LetterError as error:
@@ -257,7 +233,7 @@ def create_app(
                 queries.trial(), queries.letters(), now_us(), has_file=kept.has, wrong=str(error), why=error.why
             )
             return HTMLResponse(html, status_code=409, headers={"Content-Language": language})
-        language = choose(lang, request.cookies.get(COOKIE), request.headers.get("accept-language"))
+        language = language_of(request, lang)
         return RedirectResponse(f"/trial?{urlencode({'lang': language, 'attached': digest})}", status_code=303)
 
     @app.get("/day/{gateway}", response_class=HTMLResponse, include_in_schema=False)
@@ -266,7 +242,7 @@ def create_app(
         now = now_us()
         start = words.day_begin_us(now, zone)
         views = queries.completeness(start, now, gateway=gateway, by_day=True) if now > start else []
-        return HTMLResponse(renderers[_language(request)].day_line(gateway, views, start))
+        return HTMLResponse(renderers[language_of(request)].day_line(gateway, views, start))
 
     @app.post("/alarms/{id}/{action}", include_in_schema=False)
     def acknowledge(
@@ -281,15 +257,20 @@ def create_app(
         if not by.strip() or not is_readable(by) or not is_readable(note):
             raise HTTPException(422, "a name is needed, of characters that can be seen")
         says = {"acknowledge": actions.acknowledge, "unacknowledge": actions.unacknowledge, "warn": actions.warn}
-        alarm = says[action](id, by.strip(), note.strip(), caller(request, "page"))
+        language, problem = language_of(request, lang), {}
+        try:
+            alarm = says[action](id, by.strip(), note.strip(), caller(request, "page"))
+        except NotOnTrialError:
+            if not is_for_a_person(request):
+                raise
+            alarm, problem = queries.alarm(id), {"problem": "trial"}
         if alarm is None:
             raise HTTPException(404, "no such alarm")
-        language = choose(lang, request.cookies.get(COOKIE), request.headers.get("accept-language"))
         if request.headers.get("accept", "").startswith("text/x-row"):
             # Our script puts the row in place; without it the browser goes back to the page.
             return HTMLResponse(renderers[language].alarm(alarm))
         place = "/alarms?{}" if back == "journal" else "/?{}#alarms-section"
-        return RedirectResponse(place.format(urlencode({"lang": language})), status_code=303)
+        return RedirectResponse(place.format(urlencode({"lang": language} | problem)), status_code=303)
 
     @app.get("/healthz", tags=["health"], responses=_UNHEALTHY)
     def healthz() -> dict[str, str]:

@@ -84,6 +84,7 @@ def journal_page(
         csv=_csv_address(filter),
         next=page.next,
         now_us=now_us,
+        problem=query.get("problem", ""),
     )
 
 

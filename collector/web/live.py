@@ -77,6 +77,8 @@ class LivePage:
         #: element id -> hash of what was sent last
         self._told: dict[str, int] = {}
         self._known: set[tuple[str, str]] = set()
+        #: points whose rows say that somebody works there; it ends with time, without a change
+        self._inhibited: set[tuple[str, str]] = set()
         #: alarm -> as it was written last, and its row
         self._rows: dict[str, tuple[AlarmView, str]] = {}
         self._gateways: list[GatewayView] = []
@@ -96,11 +98,13 @@ class LivePage:
         """
         if not keys <= self._known:
             return self._message(self._all_points(), with_overview=True)
-        return self._message(self._points(keys), with_overview=with_overview)
+        quiet = frozenset(self._inhibited - keys) if with_overview else frozenset()
+        return self._message(self._points(keys | quiet), with_overview=with_overview, quiet=quiet)
 
     def _all_points(self) -> list[PointView]:
         points = self._queries.points()
         self._known = {(point.gateway, point.key) for point in points}
+        self._inhibited.clear()
         return points
 
     def _points(self, keys: frozenset[tuple[str, str]]) -> list[PointView]:
@@ -114,7 +118,10 @@ class LivePage:
                 found.extend(point for key in own if (point := self._queries.point(gateway, key)) is not None)
         return found
 
-    def _message(self, points: list[PointView], *, with_overview: bool) -> str:
+    def _message(
+        self, points: list[PointView], *, with_overview: bool, quiet: frozenset[tuple[str, str]] = frozenset()
+    ) -> str:
+        """Returns the message with these points; ``quiet``: those of them that have no new sample."""
         put: list[dict[str, str]] = []
         render = self._renderer
         now_us = self._now_us()
@@ -124,6 +131,8 @@ class LivePage:
         self._rows = {alarm.id: self._rows[alarm.id] for alarm in alarms}
         for point in points:
             self._put(put, arrange.point_id(point.gateway, point.key), "", render.point(point))
+            note = self._inhibited.add if point.is_inhibited else self._inhibited.discard
+            note((point.gateway, point.key))
         if with_overview:
             self._gateways = self._queries.gateways()
             for gateway in self._gateways:
@@ -143,7 +152,7 @@ class LivePage:
             "structure": self._structure,
             "put": put,
             "standing": [f"a:{alarm.id}" for alarm in alarms],
-            "points": sorted(f"{point.gateway}/{point.key}" for point in points),
+            "points": sorted(f"{p.gateway}/{p.key}" for p in points if (p.gateway, p.key) not in quiet),
         }
         self._note_shown([alarm.id for alarm in alarms if alarm.shown_us is None])
         return json.dumps(content, ensure_ascii=False, separators=(",", ":"))

@@ -62,6 +62,15 @@ class Limit(_Model):
     zh: str
 
 
+class Inhibit(_Model):
+    """Somebody works on a point, as its gateway signed it."""
+
+    since_us: int
+    until_us: int = Field(description="it ends by itself then")
+    reason: str
+    by: str
+
+
 class Point(_Model):
     """One point with its latest sample, its quality and its age."""
 
@@ -94,7 +103,8 @@ class Point(_Model):
     alarm: str | None
     visit: LastVisit | None = Field(description="the newest bump test or calibration")
     due: list[Due] = Field(description="jobs that the gateway states to be due or overdue")
-    is_inhibited: bool = Field(description="a person works on it, as its gateway told last: it raises no alarm")
+    is_inhibited: bool = Field(description="a person works on it, as its gateway signed last: it raises no alarm")
+    inhibit: Inhibit | None = Field(description="who works on it, why and until when")
 
     @field_validator("due", mode="before")
     @classmethod
@@ -222,6 +232,7 @@ class Alarm(_Model):
     warned_us: int | None
     marks: list[str]
     is_test: bool = Field(description="somebody sent it to see whether it arrives; it pages nobody")
+    inhibit: Inhibit | None = Field(description="of one that is not over: who works on its point")
     notices: list[Told] = Field(description="whom we tried to tell of it, oldest first")
 
     @field_validator("acknowledgements", mode="before")

@@ -191,8 +191,9 @@ class Renderer:
         chosen: arrange.Chosen | None,
         trend: Trend | None,
         now_us: int,
+        problem: str = "",
     ) -> str:
-        """Returns the whole page."""
+        """Returns the whole page; ``problem`` is a word of ``words.PROBLEM``: what a form of it could not do."""
         shown = None
         if chosen is not None:
             shown = next((p for p in points if (p.gateway, p.key) == (chosen.gateway, chosen.key)), None)
@@ -211,6 +212,7 @@ class Renderer:
             shown=shown,
             span_s=span_s,
             trend_html=Markup(self.trend_panel(shown, trend, span_s, now_us)),
+            problem=problem if problem in words.PROBLEM else "",
             structure=arrange.structure((g.id for g in gateways), ((p.gateway, p.key) for p in points)),
             now_us=now_us,
             offset=words.offset_words(now_us, self._zone),
@@ -228,8 +230,9 @@ class Renderer:
         csv: str,
         next: str | None,
         now_us: int,
+        problem: str = "",
     ) -> str:
-        """Returns the page of the journal; ``address`` makes that of another one."""
+        """Returns the page of the journal; ``address`` makes that of another one, ``problem`` is as for ``page``."""
         return self._env.get_template("journal.html").render(
             rows=self._rows,
             gateways=gateways,
@@ -244,6 +247,7 @@ class Renderer:
             severities=tuple(words.SEVERITY),
             states=tuple(words.MEASUREMENT),
             tests=tuple(words.TESTS),
+            problem=problem if problem in words.PROBLEM else "",
             now_us=now_us,
             offset=words.offset_words(now_us, self._zone),
         )
@@ -319,6 +323,17 @@ class Renderer:
             wrong=wrong,
             why=why,
             unit=lambda unit: pick(self.language, UNITS[unit].en, UNITS[unit].zh) if unit in UNITS else unit,
+            now_us=now_us,
+            offset=words.offset_words(now_us, self._zone),
+        )
+
+    def problem(self, meaning: str, detail: str, back: str, now_us: int) -> str:
+        """Returns a page that says that something was not done, and leads to ``back``; it reads no table."""
+        return self._env.get_template("problem.html").render(
+            meaning=meaning,
+            detail=detail,
+            back=back,
+            counts_now=lambda: None,
             now_us=now_us,
             offset=words.offset_words(now_us, self._zone),
         )

@@ -12,6 +12,7 @@ from collector.views import Queries
 from collector.visit_views import ErrandView, UpkeepView, VisitFilter, VisitView
 from collector.web import visit_models as models
 from collector.web.spreadsheet import BYTE_ORDER_MARK, cell, csv_text, utc
+from rules.visit_words import said_of
 
 CSV_PAGE = 500
 
@@ -94,12 +95,12 @@ _VISIT = (
     "t90_limit_s", "return_s", "return_limit_s", "serial", "note",
 )  # fmt: skip
 _VISIT_TIMES = ("recorded_us", "began_us", "ended_us")
-VISIT_COLUMNS = (*_VISIT, *(name.removesuffix("_us") for name in _VISIT_TIMES))
+VISIT_COLUMNS = (*_VISIT, *(name.removesuffix("_us") for name in _VISIT_TIMES), "reason_zh")
 _UPKEEP = ("street", "gateway", "point", "job", "state", "due", "last", "is_stated")
 UPKEEP_COLUMNS = (*_UPKEEP, "stated")
 _ERRAND = ("street", "gateway", "gateway_en", "gateway_zh", "device", "point", "en", "zh", "finding", "due", "detail")
 ERRAND_COLUMNS = (
-    *_ERRAND, "what_en", "what_zh", "cause_en", "cause_zh", "bring_en", "bring_zh", "based",
+    *_ERRAND, "what_en", "what_zh", "cause_en", "cause_zh", "bring_en", "bring_zh", "based", "detail_zh",
 )  # fmt: skip
 
 
@@ -117,7 +118,7 @@ def visit_lines(queries: Queries, filter: VisitFilter) -> Iterator[str]:
 
 def _visit_cells(view: VisitView) -> tuple[str, ...]:
     plain = (cell(getattr(view, name)) for name in _VISIT)
-    return (*plain, *(utc(getattr(view, name)) for name in _VISIT_TIMES))
+    return (*plain, *(utc(getattr(view, name)) for name in _VISIT_TIMES), cell(said_of(view.reason)[1]))
 
 
 def _upkeep_cells(view: UpkeepView) -> tuple[str, ...]:
@@ -127,4 +128,9 @@ def _upkeep_cells(view: UpkeepView) -> tuple[str, ...]:
 def _errand_cells(view: ErrandView) -> tuple[str, ...]:
     brought = ("; ".join(pair[0] for pair in view.bring), "; ".join(pair[1] for pair in view.bring))
     said = (*view.what, *view.cause, *brought)
-    return (*(cell(getattr(view, name)) for name in _ERRAND), *map(cell, said), utc(view.based_us))
+    return (
+        *(cell(getattr(view, name)) for name in _ERRAND),
+        *map(cell, said),
+        utc(view.based_us),
+        cell(said_of(view.detail)[1]),
+    )

@@ -8,8 +8,8 @@ from itertools import groupby
 from urllib.parse import urlencode
 
 from collector.errands import place_of
-from collector.views import GatewayView, Queries
-from collector.visit_views import ErrandView, VisitFilter, VisitPage
+from collector.views import Queries
+from collector.visit_views import ErrandView, GatewayName, VisitFilter, VisitPage
 from collector.web.arrange import Trouble
 from collector.web.render import Renderer
 
@@ -43,7 +43,7 @@ class Asked:
 class VisitsShown:
     """All that the page shows."""
 
-    gateways: Sequence[GatewayView]
+    gateways: Sequence[GatewayName]
     places: Sequence[Place]
     visits: VisitPage
     asked: Asked
@@ -73,7 +73,7 @@ def visits_page(queries: Queries, renderer: Renderer, query: Mapping[str, str], 
     plain = {name: value for name in _NAMES[:-1] if (value := getattr(asked, name))}
     return renderer.visits(
         VisitsShown(
-            gateways=queries.gateways(),
+            gateways=queries.gateway_names(),
             places=gather_places(queries.errands(asked.gateway or None)),
             visits=page,
             asked=asked,

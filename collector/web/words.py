@@ -9,6 +9,7 @@ from datetime import UTC, datetime, tzinfo
 
 from collector.web.language import Language, mark, say
 from contracts.quality import BY_REASON, CODES
+from rules.visit_words import said_of
 
 SEVERITY = {
     "red": mark("Red"),
@@ -88,6 +89,12 @@ SAID = {
     "unacknowledge": mark("acknowledgement taken back"),
     "warn": mark("made a real warning"),
 }
+#: what a form of a page could not do
+PROBLEM = {
+    "trial": mark(
+        "Nothing was done: that alarm is not held back for trial any more. Beside it stands what was decided."
+    )
+}
 NOTICE = {
     "first": mark("told"),
     "graver": mark("told again, graver now"),
@@ -136,21 +143,6 @@ VISIT_RESULT = {
     "failed": mark("not passed"),
     "abandoned": mark("abandoned"),
     "interrupted": mark("interrupted"),
-}
-#: what stands before the colon in the reason of a visit
-VISIT_REASON = {
-    "lost": mark("readings were lost"),
-    "bad": mark("readings were bad"),
-    "over range": mark("over range"),
-    "under range": mark("under range"),
-    "no answer": mark("no answer to the gas"),
-    "deviation": mark("too far from the gas"),
-    "slow": mark("answered too slowly"),
-    "slow return": mark("came back too slowly"),
-    "not back": mark("did not come back"),
-    "time up": mark("time up"),
-    "ended by the person": mark("ended by the person"),
-    "agent ended": mark("the agent ended"),
 }
 #: (job, state) in one
 DUE = {
@@ -207,14 +199,9 @@ def mark_words(language: Language, text: str, is_test: bool = False) -> str:
 
 
 def visit_reason_words(language: Language, text: str) -> str:
-    """Returns why a visit did not pass; in Chinese without what was seen, whose numbers stand beside it."""
-    head, _, seen = text.partition(": ")
-    if head not in VISIT_REASON:
-        return text
-    code = CODES.get(BY_REASON.get(seen, -1))
-    if code is not None:
-        return f"{say(language, VISIT_REASON[head])}: {code.zh if language == 'zh' else code.en}"
-    return say(language, VISIT_REASON[head]) if language == "zh" or not seen else text
+    """Returns why a visit did not pass, its numbers as signed; a sentence that is not known as it is."""
+    en, zh = said_of(text)
+    return zh if language == "zh" else en
 
 
 def day_words(us: int, zone: tzinfo | None) -> str:

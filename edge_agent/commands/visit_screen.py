@@ -74,7 +74,7 @@ def ended(view: Mapping[str, Any], words: Words) -> list[str]:
     """Returns the verdict in words."""
     verdict = say(words, f"result {view['result']}")
     if view["result_reason"]:
-        verdict += f": {reason_of(words, view['result_reason'])}"
+        verdict += say(words, "because", reason=reason_of(words, view["result_reason"]))
     return [verdict, say(words, "ended", point=view["point"], by=view["by"])]
 
 

@@ -1,6 +1,6 @@
 """The words of ``edge-agent visit``, in English and Chinese.
 
-What a visit failed of travels as English words in its record; here their first words are translated for the screen.
+What a visit failed of travels as an English sentence in its record; ``rules.visit_words`` has it in both.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from edge_agent.commands.words import LANGUAGES, Words
+from rules.visit_words import said_of
 
 _TEXTS: dict[str, tuple[str, str]] = {
     "job bump": ("bump test", "通气测试"),
@@ -52,6 +53,7 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "result passed": ("PASSED", "通过"),
     "result failed": ("FAILED", "未通过"),
     "result abandoned": ("ABANDONED", "已放弃"),
+    "because": (": {reason}", "：{reason}"),
     "ended": (
         "alarms of {point} are judged again; the record is signed under {by}",
         "{point} 的报警判断已恢复；记录已用 {by} 的名义签名",
@@ -85,20 +87,6 @@ _TEXTS: dict[str, tuple[str, str]] = {
     "refusal the gas": ("the gas is too near to the value without it", "标气数值与未通气时的读数过于接近"),
     "refusal is not possible": ("that is not possible at this stage", "当前阶段不能进行此操作"),
     "refusal no visit": ("no visit runs here any more", "此测点已无进行中的测试"),
-    "reason slow": ("slow", "响应过慢"),
-    "reason no answer": ("no answer", "无响应"),
-    "reason deviation": ("deviation", "偏差过大"),
-    "reason over range": ("over range", "超量程"),
-    "reason under range": ("under range", "低于量程"),
-    "reason bad": ("bad", "坏值"),
-    "reason lost": ("lost", "通信丢失"),
-    "reason slow return": ("slow return", "恢复过慢"),
-    "reason not back": ("not back", "未恢复"),
-    "reason time up": ("time up", "时间到，无人结束"),
-    "reason ended by the person": ("ended by the person", "人员主动结束"),
-    "reason the inhibit was ended by somebody else": ("the inhibit was ended by somebody else", "抑制被他人解除"),
-    "reason the point left the plan": ("the point left the plan", "测点已从配置中移除"),
-    "reason the unit of the point changed": ("the unit of the point changed", "测点单位已变更"),
 }
 
 
@@ -108,10 +96,8 @@ def say(words: Words, key: str, **facts: Any) -> str:
 
 
 def reason_of(words: Words, reason: str) -> str:
-    """Returns why a visit did not pass; its first words in the language of ``words``, the rest as in the record."""
-    first, colon, rest = reason.partition(":")
-    known = _TEXTS.get(f"reason {first}")
-    return (first if known is None else known[LANGUAGES.index(words.language)]) + colon + rest
+    """Returns why a visit did not pass, in the language of ``words``; a sentence that is not known as it was signed."""
+    return said_of(reason)[LANGUAGES.index(words.language)]
 
 
 def refusal_of(words: Words, refused: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from collector.views import AlarmView
 from collector.web.app import wall_us
@@ -41,3 +41,26 @@ def test_a_form_that_is_filled_in_never_becomes_another_one(page: Page, site: Si
     expect(row.locator('form[action$="/acknowledge"]')).to_be_visible()
     expect(warn).not_to_be_visible()
     expect(warn.locator("input[name=by]")).to_have_value("")
+
+
+def test_without_scripts_the_second_desk_sees_the_page_and_why(browser: Browser, site: Site) -> None:  # noqa: F811
+    """A form that our script does not send is answered with a page."""
+    trial = replace(site.city.alarm_views[0], decision="nothing", decision_reason="trial", marks=("trial",))
+    site.city.alarm_views[0] = trial
+    context = browser.new_context(viewport={"width": 390, "height": 800}, java_script_enabled=False)
+    desk = context.new_page()
+    desk.set_default_timeout(10_000)
+    desk.goto(f"{site.url}?lang=zh")
+    row = desk.locator(f'[id="a:{trial.id}"]')
+    row.locator(".warn-box summary").click()
+    row.locator(".warn-box input[name=by]").fill("Li Wei")
+    site.city.warn(trial.id, "Wang Fang", "", "page")  # at another desk
+    row.locator(".warn-box button").click()
+    expect(desk.locator("#alarms-section .notice.trouble")).to_contain_text("已不在试运行保留之列")
+    expect(row).to_contain_text("Wang Fang")
+    edges = [desk.locator(f"#alarms-section {part}").bounding_box() for part in (".notice", "#alarms")]
+    assert len({(box["x"], box["width"]) for box in edges if box is not None}) == 1, (
+        "a notice is as wide as what is below"
+    )
+    assert [name for _, name, _, _ in site.city.warned] == ["Wang Fang"]
+    context.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import date
 from typing import Any
 
@@ -11,15 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.database import FILE_NAME
+from collector.errand_facts import PointFacts
 from collector.errands import DUE_DAYS, FORGOTTEN_US, LASTING_US, Known, due_finding, find_errands, place_of
 from collector.queries import SqliteQueries
 from collector.views import PointView
 from collector.visit_views import ErrandView, UpkeepView
 from contracts.batch import Lane
-from contracts.quality import BY_REASON, CODES, GOOD
+from contracts.quality import BY_REASON, CODES, FAULT, GOOD, NO_REPLY, OVER_RANGE
 from contracts.upkeep import STATES, Upkeep
 from tests.collector.conftest import Bench
-from tests.collector.gateways import START_US
+from tests.collector.gateways import START_US, Gateway
 from tests.collector.test_queries import at
 from tests.collector.web.fake_city import make_gateway, make_point
 
@@ -183,6 +185,69 @@ def test_a_point_that_reads_well_is_never_found_by_its_readings(rows: list[tuple
 # ---- through the store -----------------------------------------------------------------------
 
 
+def check_facts(bench: Bench, queries: SqliteQueries) -> None:
+    """What the list is made of says the same as the full views, of which it leaves most out."""
+    known: list[Known] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("collector.queries.find_errands", lambda found, *_: known.extend(found) or [])
+        queries.errands()
+    views = queries.gateways()
+    assert [(name.id, name.en, name.zh) for name in queries.gateway_names()] == [(v.id, v.en, v.zh) for v in views]
+    for fact, view in zip(known, views, strict=True):
+        for name in ("id", "en", "zh", "silent_for_s"):
+            assert getattr(fact.view, name) == getattr(view, name)
+        assert fact.view.liveness == ("online" if view.liveness == "degraded" else view.liveness)
+        points = queries.points(view.id)
+        names = [field.name for field in fields(PointFacts)]
+        assert [[getattr(point, name) for name in names] for point in fact.points] == [
+            [getattr(point, name) for name in names] for point in points
+        ]
+    queries.close()
+
+
+@pytest.mark.parametrize("code", [GOOD, OVER_RANGE, NO_REPLY, FAULT])
+def test_facts_are_what_the_full_views_say(bench: Bench, code: int) -> None:
+    g = bench.gateway
+    bench.register(Gateway(seed=9))  # known, and never heard of
+    queries = SqliteQueries(bench.data / FILE_NAME, lambda: bench.now_us)
+    check_facts(bench, queries)
+    bench.send(g.catalogue_message(), at_us=99 * S)
+    check_facts(bench, queries)
+    bench.send(g.seal(100 * S, times=[99 * S], values=[[1], [1], [1], [1.0]]), at_us=100 * S)
+    value = 2 if code == GOOD else None
+    codes = [[code, GOOD, code, GOOD]]
+    bench.send(g.seal(102 * S, times=[101 * S], values=[[value], [1], [value], [1.0]], codes=codes), at_us=102 * S)
+    for later_s in (0, 4, 9, 700, 100_000):
+        at(bench, (102 + later_s) * S)
+        check_facts(bench, queries)
+
+
+def test_a_reading_that_is_missed_once_after_long_over_range_is_no_errand(bench: Bench) -> None:
+    g = bench.gateway
+    queries = SqliteQueries(bench.data / FILE_NAME, lambda: bench.now_us)
+
+    def send(at_s: int, code: int) -> list[tuple[str, str]]:
+        value, codes = 1 if code == GOOD else None, [[code, GOOD, GOOD, GOOD]]
+        batch = g.seal(at_s * S, times=[at_s * S], values=[[value], [1], [1], [1.0]], codes=codes)
+        bench.send(batch, at_us=at_s * S)
+        at(bench, at_s * S)
+        return [(item.finding, item.point) for item in queries.errands()]
+
+    bench.send(g.catalogue_message(), at_us=99 * S)
+    send(100, GOOD)
+    raised = g.event("active", 102 * S, cause="over_range", point="well-0/ch4", value=None, code=OVER_RANGE)
+    bench.send(g.seal(102 * S, lane=Lane.ALARM, events=(raised,)), at_us=102 * S)
+    late = 102 + LASTING_US // S
+    send(late, OVER_RANGE)
+    latched = [("over_range_latched", "well-0/ch4")]
+    assert send(late + 2, OVER_RANGE) == latched
+    assert send(late + 4, NO_REPLY) == latched
+    for second in (6, 8, 10):
+        found = send(late + second, NO_REPLY)
+    assert found == [("point_silent", "well-0/ch4"), *latched]
+    queries.close()
+
+
 def test_errands_of_a_real_store(bench: Bench) -> None:
     g = bench.gateway
     queries = SqliteQueries(bench.data / FILE_NAME, lambda: bench.now_us)
@@ -222,7 +287,9 @@ def test_errands_of_a_real_store(bench: Bench) -> None:
     point = queries.point(g.id, "well-1/ch4")
     assert point is not None
     assert list(point.due) == [("calibration", "overdue", "2026-09-01")]
+    check_facts(bench, queries)
     at(bench, 102 * S + LASTING_US)
+    check_facts(bench, queries)
     gone = [item.finding for item in queries.errands()]
     assert gone[0] == "gateway_silent"
     assert len(gone) == 5

@@ -278,15 +278,3 @@ def test_losses_of_any_size_can_be_counted(bench: Bench, queries: SqliteQueries)
     )
     bench.send(g.seal(10 * S, losses=losses))
     assert queries.counters()["lost_readings"] > 1e18
-
-
-def test_a_point_says_that_it_is_inhibited_while_its_gateway_does(bench: Bench, queries: SqliteQueries) -> None:
-    g = bench.gateway
-
-    def health(at_us: int, said: str | None) -> tuple[HealthRecord, ...]:
-        return (HealthRecord(subject="agent", mono_us=at_us, facts=(("inhibited", said),)),)
-
-    for at_s, said, expected in ((100, "well-1/ch4, well-9/x", ["well-1/ch4"]), (200, None, [])):
-        at_us = at_s * 1_000_000
-        bench.send(g.catalogue_message(), g.data(at_us, health=health(at_us, said)), at_us=at_us)
-        assert [point.key for point in queries.points() if point.is_inhibited] == expected

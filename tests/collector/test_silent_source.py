@@ -63,3 +63,48 @@ def test_a_source_of_which_only_missing_readings_come_is_silent(
     bench.now_us = START_US + (last_s + 2) * S
     (alarm,) = queries.alarms()
     assert (alarm.state, alarm.measurement) == ("active", "active")
+
+
+@pytest.mark.parametrize("code", [OVER_RANGE, FAULT])
+@pytest.mark.parametrize("first", [1, None], ids=["after-a-number", "no-number-ever"])
+@pytest.mark.parametrize("is_one_batch", [False, True])
+def test_the_silence_of_a_source_begins_at_its_last_word_though_that_had_no_number(
+    bench: Bench, queries: SqliteQueries, code: int, first: int | None, is_one_batch: bool
+) -> None:
+    """A head that is over range delivers no number by design: the first reading that is missed then is no silence."""
+    g = bench.gateway
+
+    def told(sealed_s: int, *samples: tuple[int | None, int]) -> tuple[str, bytes]:
+        """Samples of two seconds each, the last one second before the sealing."""
+        count = len(samples)
+        return g.seal(
+            sealed_s * S,
+            times=[(sealed_s - 1 - 2 * (count - 1 - n)) * S for n in range(count)],
+            values=[[value for value, _ in samples], [1] * count, [1] * count, [1.0] * count],
+            codes=[[of, GOOD, GOOD, GOOD] for _, of in samples],
+        )
+
+    def measured(at_s: int, *messages: tuple[str, bytes]) -> str:
+        bench.send(*messages, at_us=at_s * S)
+        bench.now_us = START_US + at_s * S
+        (alarm,) = queries.alarms()
+        return alarm.measurement
+
+    raised = g.event("active", 102 * S)
+    begin = [
+        told(102, (first, GOOD if first is not None else code)),
+        g.seal(102 * S, lane=Lane.ALARM, events=(raised,)),
+    ]
+    assert measured(102, g.catalogue_message(), *begin) == "active"
+    words = [(None, code)] * 14  # for 26 s, and a longest silence of 5 s beside a seal of 2 s
+    if is_one_batch:
+        assert measured(132, told(132, *words, (None, NO_REPLY))) == "active"
+    else:
+        for second in range(104, 132, 2):
+            assert measured(second, told(second, (None, code))) == "active"
+        assert measured(132, told(132, (None, NO_REPLY))) == "active"
+    # The last word was at 129 s.
+    assert measured(134, told(134, (None, NO_REPLY))) == "active"
+    assert measured(136, told(136, (None, NO_REPLY))) == "active"
+    assert measured(138, told(138, (None, NO_REPLY))) == "source_silent"
+    assert measured(140, told(140, (None, code))) == "active"

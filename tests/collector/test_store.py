@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from collector.errors import StoreError
-from collector.schema import PROJECTIONS
+from collector.schema_projections import PROJECTIONS
 from contracts.batch import ClockState, Head, HealthRecord, Lane, LossRecord, Origin, Parent, Statement
 from contracts.envelope import Type, seal
+from contracts.inhibit import Inhibit
 from contracts.quality import GOOD, NO_REPLY, OVER_RANGE
 from contracts.receipt import Receipt
 from contracts.topics import Channel, topic
@@ -303,6 +304,7 @@ NATURAL = {
     "waveform": "SELECT id, device, cause, alarm_id, mono_us, wall_us, span_us, ticks, channels FROM waveform"
     " ORDER BY 1",
     "visit": "SELECT id, point, job, result, by, mono_us, wall_us, visit FROM visit ORDER BY 1",
+    "inhibit": "SELECT point, mono_us, since_us, until_us, reason, by FROM inhibit ORDER BY 1",
     "upkeep": "SELECT point, job, mono_us, wall_us, last, due, state, street FROM upkeep ORDER BY 1, 2",
     "waiting": "SELECT count(*) FROM waiting",
 }
@@ -329,10 +331,12 @@ def story() -> tuple[Gateway, list[tuple[str, bytes]]]:
     )
     waves, visits = (g.waveform(28 * S, active.id),), (g.visit(30 * S),)
     due = Upkeep(point="well-0/ch4", job="bump", last="", due="2026-11-20", state="never", street="Lane 5")
-    messages.append(g.data(140 * S, losses=(loss,), waveforms=waves, visits=visits, upkeep=(due,)))
+    work = tuple(Inhibit(point=f"well-{n}/ch4", since_us=1, until_us=900 * S, reason="r", by="A") for n in range(2))
+    messages.append(g.data(140 * S, losses=(loss,), waveforms=waves, visits=visits, upkeep=(due,), inhibits=work))
     again = Gateway(epoch=b"epoch--2", boot_id=b"another-boot-id.", boot_counter=2, offset_us=START_US + 200 * S)
     passed = replace(due, last="2026-11-01", due="2027-01-30", state="current")
-    messages += [again.data(n * 10 * S, 30 + n, upkeep=(passed,)) for n in range(1, 3)]
+    ended = [(replace(work[0], by="B"),), (replace(work[0], until_us=15 * S),)]
+    messages += [again.data(n * 10 * S, 30 + n, upkeep=(passed,), inhibits=ended[n - 1]) for n in range(1, 3)]
     messages.append(again.seal(25 * S, lane=Lane.ALARM, events=(again.event("active", 24 * S),)))
     return g, messages
 

@@ -124,7 +124,7 @@ def test_a_calibration_shows_before_and_after() -> None:
 def test_the_verdict_is_in_the_persons_language() -> None:
     done = {**VIEW, "result": "failed", "result_reason": "slow: 41.0 s to 90 %, 30 s allowed"}
     assert ended(done, Words("en"))[0] == "FAILED: slow: 41.0 s to 90 %, 30 s allowed"
-    assert ended(done, Words("zh"))[0] == "未通过: 响应过慢: 41.0 s to 90 %, 30 s allowed"
+    assert ended(done, Words("zh"))[0] == "未通过：响应过慢：到 90% 用时 41.0 秒，允许 30 秒"
     assert ended({**done, "result_reason": "something new"}, Words("zh"))[0].endswith("something new")
     assert "signed under 王 工" in "\n".join(screen(done, Words("en")))
 

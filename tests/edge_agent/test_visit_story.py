@@ -239,7 +239,7 @@ def test_a_bump_test_passes_in_a_terminal_and_another_fails(well: Well) -> None:
     assert well.state()["stage"] == "gas", "Enter does nothing before it has answered or the time is over"
     well.do("visit-gas", point=POINT, is_on=False)
     well.shows(0)
-    weak.until("未通过: 无响应")
+    weak.until("未通过：无响应")
     assert weak.exit_status() == 1
 
     first, second = well.sealed()

@@ -32,7 +32,7 @@ from collector.views import (
     WaveformSamples,
     WaveformView,
 )
-from collector.visit_views import ErrandView, UpkeepView, VisitFilter, VisitPage
+from collector.visit_views import ErrandView, GatewayName, UpkeepView, VisitFilter, VisitPage
 from collector.web.ports import Info
 from contracts.quality import CODES, GOOD, NO_REPLY, quality_of
 from contracts.units import UNITS
@@ -461,6 +461,9 @@ class FakeCity:
 
     def gateways(self) -> list[GatewayView]:
         return list(self.gateway_views)
+
+    def gateway_names(self) -> list[GatewayName]:
+        return [GatewayName(id=view.id, en=view.en, zh=view.zh) for view in self.gateway_views]
 
     def points(self, gateway: str | None = None) -> list[PointView]:
         return [point for point in self.point_views.values() if gateway in (None, point.gateway)]

@@ -14,7 +14,9 @@ import httpx
 import pytest
 
 from collector.errors import StoreError
+from collector.inhibit_views import InhibitView
 from collector.web.app import STATIC, create_app
+from collector.web.words import time_words
 from tests.collector.web.fake_city import GATEWAY, INFO, SECOND, START_US, FakeChanges, FakeCity, make_alarm, make_point
 
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>\' " &'
@@ -123,14 +125,36 @@ async def test_a_failed_read_shows_its_cause_and_the_last_value_only_with_its_ag
     assert "number" not in row.replace("no-number", "")
 
 
-async def test_an_inhibited_point_says_that_it_raises_no_alarm(web: Web) -> None:
-    key, view = next(iter(web.city.point_views.items()))
+async def test_an_inhibited_point_says_by_whom_why_and_until_when(web: Web) -> None:
+    key = (GATEWAY, "well-1/ch4")
+    view, alarms = web.city.point_views[key], list(web.city.alarm_views)
+    inhibit = InhibitView(
+        since_us=START_US, until_us=START_US + 600_000_000, reason="bump <test> / 通气测试", by="Li Wei"
+    )
+    until = time_words(inhibit.until_us, UTC)
+    en = f"inhibited until {until} by Li Wei: bump &lt;test&gt; / 通气测试"
+    zh = f"抑制报警至 {until}，Li Wei：bump &lt;test&gt; / 通气测试"
     try:
-        web.city.point_views[key] = replace(view, is_inhibited=True)
-        assert "inhibited: raises no alarm" in (await web.client.get("/?lang=en")).text
-        assert "已抑制：不产生报警" in (await web.client.get("/?lang=zh")).text
+        web.city.point_views[key] = replace(view, is_inhibited=True, inhibit=inhibit)
+        web.city.alarm_views = [replace(alarms[0], inhibit=inhibit), *alarms[1:]]
+        # The row of the point, the panel of the point, and the alarm.
+        assert (await web.client.get(f"/?lang=en&point={GATEWAY}/well-1/ch4")).text.count(en) == 3
+        page = (await web.client.get(f"/?lang=zh&point={GATEWAY}/well-1/ch4")).text
+        assert page.count(zh) == 3
+        assert page.count("已抑制：不产生报警") == 3
+        assert (await web.client.get("/alarms?lang=zh")).text.count(zh) == 1
+        (point,) = [item for item in (await web.client.get("/api/v1/points")).json() if item["key"] == key[1]]
+        assert point["is_inhibited"] is True
+        assert point["inhibit"] == {
+            "since_us": inhibit.since_us, "until_us": inhibit.until_us, "reason": inhibit.reason, "by": "Li Wei",
+        }  # fmt: skip
+        (alarm,) = [item for item in (await web.client.get("/api/v1/alarms")).json() if item["id"] == alarms[0].id]
+        assert alarm["inhibit"] == point["inhibit"]
+        far = replace(inhibit, until_us=1 << 62)
+        web.city.point_views[key] = replace(view, is_inhibited=True, inhibit=far)
+        assert "inhibited until – by Li Wei" in (await web.client.get("/?lang=en")).text
     finally:
-        web.city.point_views[key] = view
+        web.city.point_views[key], web.city.alarm_views = view, alarms
     assert "raises no alarm" not in (await web.client.get("/?lang=en")).text
 
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from collector.inhibit_views import InhibitView
 from collector.views import Change, PointView
 from collector.web.live import LivePage, Pace, Pending, stream
 from collector.web.render import Renderer
@@ -58,6 +59,23 @@ def test_only_what_differs_is_sent() -> None:
     assert 'data-value="61.0"' in row
     assert ">61<" in row
     assert _ids(_changes(page, CH4)) == []
+
+
+def test_the_end_of_an_inhibit_is_seen_though_nothing_comes_of_its_point() -> None:
+    city = FakeCity()
+    page = _page(city)
+    page.everything()
+    view = city.point_views[CH4]
+    inhibit = InhibitView(since_us=city.now_us, until_us=city.now_us + 60_000_000, reason="bump test", by="Li Wei")
+    city.point_views[CH4] = replace(view, is_inhibited=True, inhibit=inhibit)
+    assert "by Li Wei: bump test" in json.loads(_changes(page, CH4))["put"][0]["html"]
+    assert _ids(_changes(page)) == []
+    city.point_views[CH4] = view
+    assert _ids(_changes(page, with_overview=False)) == []
+    message = json.loads(_changes(page))
+    assert [row["id"] for row in message["put"]] == ["p:g-abcdefghijkl/well-1/ch4"]
+    assert "Li Wei" not in message["put"][0]["html"]
+    assert message["points"] == []  # it has no new sample
 
 
 def test_time_alone_changes_no_row() -> None:

@@ -110,8 +110,12 @@ async def test_what_was_done_is_shown_with_its_numbers_and_names_are_escaped(web
 @pytest.mark.parametrize(
     ("text", "en", "zh"),
     [
-        ("slow: 42.1 s to 90 %, 30 s allowed", "slow: 42.1 s to 90 %, 30 s allowed", "响应过慢"),
-        ("lost: no_reply", "readings were lost: no reply", "读数中断: 无应答"),
+        (
+            "slow: 42.1 s to 90 %, 30 s allowed",
+            "slow: 42.1 s to 90 %, 30 s allowed",
+            "响应过慢：到 90% 用时 42.1 秒，允许 30 秒",
+        ),
+        ("lost: no_reply", "readings were lost: no reply", "读数中断：无应答"),
         ("time up", "time up", "超时"),
         ("something newer: x", "something newer: x", "something newer: x"),
         ("", "", ""),
@@ -119,6 +123,21 @@ async def test_what_was_done_is_shown_with_its_numbers_and_names_are_escaped(web
 )
 def test_why_a_visit_did_not_pass_is_said_in_both_languages(text: str, en: str, zh: str) -> None:
     assert (visit_reason_words("en", text), visit_reason_words("zh", text)) == (en, zh)
+
+
+async def test_a_chinese_reader_reads_chinese_and_the_signed_words_stay_in_the_api(web: Web) -> None:
+    signed, said = "no answer: at most 21.3 with gas of 50", "无响应：标气 50，最大响应 21.3"
+    text = await web.text("/visits?lang=zh")
+    assert text.count(f">{said}</small>") == 2  # in both lists
+    assert text.count(signed) == text.count(f'title="签名原文: {signed}"') == 2
+    assert [visit["reason"] for visit in (await web.client.get("/api/v1/visits?result=failed")).json()["visits"]] == [
+        signed
+    ]
+    for name in ("visits", "errands"):
+        rows = [line.split(",") for line in (await web.text(f"/api/v1/{name}.csv")).splitlines()]
+        assert rows[0][-1].endswith("_zh")
+        assert [row[-1] for row in rows[1:] if row[-1]].count(said) == 1
+        assert signed in "\n".join(map(",".join, rows))
 
 
 async def test_a_filter_chooses_and_a_wrong_one_is_a_sentence(web: Web) -> None:

@@ -14,6 +14,8 @@ from tests.collector.web.fake_city import FakeChanges, FakeCity
 from tests.collector.web.test_app import INFO, Web
 
 ID = "a1" * 16
+#: what browsers accept where a form or an address is opened
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 SAID = {"by": " Wang Fang ", "note": "smelt on site", "lang": "en"}
 
 
@@ -57,6 +59,21 @@ async def test_the_button_tells_and_shows_who(web: Web) -> None:
     again = await web.client.post(f"/alarms/{ID}/warn", data=SAID)
     assert again.status_code == 409
     assert "held back for trial" in again.json()["detail"]
+
+
+@pytest.mark.parametrize(("back", "place"), [("", "/?{}#alarms-section"), ("journal", "/alarms?{}")])
+async def test_whoever_comes_second_in_a_browser_gets_the_page_with_a_notice(web: Web, back: str, place: str) -> None:
+    """Without scripts the answer is what the person sees."""
+    answer = await web.client.post(
+        f"/alarms/{ID}/warn", data=SAID | {"back": back, "lang": "zh"}, headers={"Accept": BROWSER}
+    )
+    assert (answer.status_code, answer.headers["location"]) == (303, place.format("lang=zh&problem=trial"))
+    page = (await web.client.get(answer.headers["location"])).text
+    assert '<p class="notice trouble" role="alert">未执行：该报警已不在试运行保留之列，处置结论见其旁。</p>' in page
+    assert web.city.warned == []
+    assert "未执行" not in (await web.client.get("/?lang=zh&problem=%3Cb%3E")).text
+    gone = await web.client.post(f"/alarms/{'00' * 16}/warn", data=SAID, headers={"Accept": BROWSER})
+    assert (gone.status_code, gone.headers["content-type"]) == (404, "text/html; charset=utf-8")
 
 
 async def test_from_the_journal_it_goes_back_there(web: Web) -> None:
