@@ -22,20 +22,20 @@ SHORTEST_TEST_S, LONGEST_TEST_S = 1.0, 120.0
 _MOST_NAME = 80
 
 
-class Agent(Protocol):
-    """What is asked of the running agent."""
+class Holder(Protocol):
+    """Whoever has it, where there is one."""
 
     @property
     def annunciator(self) -> Annunciator | None: ...
 
 
-def annunciator_operations(agent: Agent) -> dict[str, Handler]:
+def annunciator_operations(holder: Holder) -> dict[str, Handler]:
     """Returns operation -> handler for the control server."""
 
     def there() -> Annunciator:
-        if agent.annunciator is None:
+        if holder.annunciator is None:
             raise ControlError("this gateway drives no annunciator; [annunciator] in the site file would name one")
-        return agent.annunciator
+        return holder.annunciator
 
     async def status(request: Request) -> Any:
         return there().status()

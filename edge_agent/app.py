@@ -13,22 +13,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from contracts.batch import Genesis, HealthRecord, Origin
+from contracts.batch import HealthRecord
 from contracts.envelope import Type, seal
 from contracts.errors import ContractError
 from contracts.keys import Signer, load_or_create
 from edge_agent import __version__
+from edge_agent.alarm_requests import AlarmRequests
 from edge_agent.allowance import FILE_NAME as TRAFFIC
 from edge_agent.annunciator_ops import annunciator_operations
 from edge_agent.boot import count_boot, read_boot_id
-from edge_agent.bus.poller import Codes, Row
 from edge_agent.bus_ops import bus_operations
 from edge_agent.clock import AnchorClock, monotonic_us
 from edge_agent.collect import Collector
@@ -36,14 +35,15 @@ from edge_agent.commissioning import commissioning
 from edge_agent.control import ControlServer
 from edge_agent.delivery import Delivery
 from edge_agent.errors import ConfigError, EdgeError, SpoolError, StateDirError
-from edge_agent.judge import Judge, ResetResult
+from edge_agent.judge import Judge
 from edge_agent.keeper import Keeper
 from edge_agent.last_good_time import FILE_NAME as LAST_GOOD_TIME
 from edge_agent.last_good_time import LastGoodTime
 from edge_agent.last_reboot import RunMarker
 from edge_agent.logged_once import LoggedOnce
 from edge_agent.modem import MmcliModem
-from edge_agent.open_store import Learnt, learn, learn_late
+from edge_agent.optional_parts import OptionalParts
+from edge_agent.own_epoch import OwnEpoch
 from edge_agent.own_health import OwnHealth, known
 from edge_agent.plan import Plan
 from edge_agent.plan_catalogue import catalogue
@@ -53,12 +53,12 @@ from edge_agent.ports_running import RunningPorts
 from edge_agent.readings import Tick
 from edge_agent.reload import Reloader
 from edge_agent.reload_trial import Trial
+from edge_agent.row_path import RowPath
 from edge_agent.sd_notify import Notifier
-from edge_agent.seal import Boot, Chain
+from edge_agent.seal import Boot
 from edge_agent.sealer import Sealer
 from edge_agent.spending import Spending
 from edge_agent.spool_care import SpoolCare
-from edge_agent.spool_records import EpochRow, Opened, unasked_epoch_no
 from edge_agent.spool_thread import SpoolThread
 from edge_agent.state_dir import CONTROL, KEY, SPOOL, StateDir
 from edge_agent.status import operations
@@ -67,18 +67,13 @@ from edge_agent.uplink import Uplink
 from edge_agent.uplink_wiring import collector_keys, make_link
 from edge_agent.visit_ops import VisitDesk
 
-if TYPE_CHECKING:
-    from edge_agent.annunciator import Annunciator
-    from edge_agent.metrics_server import MetricsServer
-    from edge_agent.vibration.bursts import Bursts
-
 _LOG = logging.getLogger(__name__)
 _RETENTION_EVERY_S = 600.0
 #: how often a full disk is looked at
 _DISK_EVERY_S = 5.0
 _BOOT_FILE = "boot.json"
-#: alarms wait no longer than this for a spool that does not open
-_OPEN_LIMIT_S = 2.0
+#: the end waits no longer than this for a disk that does not take the due dates
+_KEEP_LIMIT_S = 2.0
 
 
 class Agent:
@@ -127,10 +122,6 @@ class Agent:
         self.started_us = monotonic_us()
         self.first_row_us: int | None = None
         self.uplink: Uplink | None = None
-        self.ports = RunningPorts(self._take_row)
-        self._bursts: Bursts | None = None
-        #: there where the plan has one
-        self.annunciator: Annunciator | None = None
         self._catalogue = self.make_catalogue(plan)
         self.spending = Spending(
             plan=plan.uplink,
@@ -152,7 +143,23 @@ class Agent:
             health=lambda: known(self.health()),
             pace=self.spending.seal_pace,
         )
+        self.own_epoch = OwnEpoch(
+            gateway=self.gateway,
+            signer=signer,
+            boot=boot,
+            started_us=self.started_us,
+            kept=plan.spool,
+            spool=self.spool,
+            delivery=self.delivery,
+            judge=self.judge,
+            sealer=self.sealer,
+            anchor=self.clock.anchor,
+            learnt_late=self._ask,
+        )
         self.visits = VisitDesk(self, state_dir, monotonic_us)
+        self.requests = AlarmRequests(
+            judge=self.judge, sealer=self.sealer, refusal=self.visits.refusal, clock=monotonic_us
+        )
         self.upkeep = UpkeepBook(
             state_dir,
             boot_id=boot.boot_id,
@@ -165,24 +172,41 @@ class Agent:
         self.visits.on_ended = self.upkeep.take_visit
         self._control: ControlServer | None = None
         self._notify = Notifier()
-        self._uptime_before = 0
         self._stopping = asyncio.Event()
         self._ended: str | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self.reloads = Reloader(self, PlanStore(config_path, state_dir), trial or Trial(), monotonic_us)
-        self._metrics: MetricsServer | None = None
+        self.rows = RowPath(
+            judge=self.judge,
+            columns=self.columns,
+            sealer=self.sealer,
+            upkeep=self.upkeep,
+            visits=self.visits,
+            reloads=self.reloads,
+            first=self._first_polled,
+        )
+        self.ports = RunningPorts(self.rows.take)
+        self.parts = OptionalParts(
+            gateway=self.gateway,
+            boot_id=boot.boot_id,
+            ports=self.ports,
+            rows=self.rows,
+            judge=self.judge,
+            sealer=self.sealer,
+            health=self.health,
+            watch_over=self._watch_over,
+        )
         self.care = SpoolCare(
             state_dir,
             spool=self.spool,
             delivery=self.delivery,
             keeper=lambda: self.keeper,
-            uptime_s=self.uptime_s,
+            uptime_s=self.own_epoch.uptime_s,
             has_polled=lambda: self.first_row_us is not None,
             taken=self._take_recovered,
         )
         self._marker = marker or RunMarker(state_dir, boot.boot_id)
         self._own_health = OwnHealth(self, state_dir, self._marker)
-        self._rows_seen = 0
         self._rows_at_watchdog = -1
 
     @property
@@ -206,9 +230,9 @@ class Agent:
         try:
             await self._listen()
             self.ports.start(self.plan)
-            self.start_bursts()
-            self.start_annunciator()
-            await self._open_store()
+            self.parts.start_bursts(self.plan)
+            self.parts.start_annunciator(self.plan)
+            await self.own_epoch.begin()
             self.visits.resume()
             self._start_uplink()
             self._notify.ready()
@@ -220,7 +244,7 @@ class Agent:
             self._watch_over("the trials of reloads", self.reloads.run())
             self._watch_over("health", self._own_health.run())
             self._watch_over("due dates", self.upkeep.run())
-            await self.serve_metrics()
+            await self.parts.serve_metrics(self.plan.own)
             self._watch_over("the watchdog", self._feed_watchdog())
             self._watch_over("checking the spool", self.care.run())
             await self._stopping.wait()
@@ -246,7 +270,7 @@ class Agent:
                 **self.care.operations(),
                 **self.visits.operations(),
                 **commissioning(self, monotonic_us),
-                **annunciator_operations(self),
+                **annunciator_operations(self.parts),
             },
         )
         try:
@@ -272,9 +296,7 @@ class Agent:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.reloads.stop()
-        if self._metrics is not None:
-            await self._metrics.close()
-        await self.stop_bursts()
+        await self.parts.stop()
         await self.ports.stop_all()
         await self.visits.close()
         if self.keeper is not None:
@@ -285,7 +307,7 @@ class Agent:
             if not await self.keeper.drain():
                 _LOG.error("the store did not answer before the end: the last readings are not kept")
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.upkeep.keep(), _OPEN_LIMIT_S)
+            await asyncio.wait_for(self.upkeep.keep(), _KEEP_LIMIT_S)
         if self.uplink is not None:
             await self._wait_for_receipts()
             await self.uplink.stop()
@@ -304,77 +326,7 @@ class Agent:
                 return
             await asyncio.sleep(0.05)
 
-    # -- the store -------------------------------------------------------------------
-
-    async def _open_store(self) -> None:
-        opened: Opened | None = None
-        try:
-            opened = await asyncio.wait_for(asyncio.shield(self.spool.open()), _OPEN_LIMIT_S)
-        except SpoolError as error:
-            _LOG.error("%s; readings are kept in memory until it can", error)
-        except TimeoutError:
-            _LOG.error("the spool did not open within %.0f s; readings are kept in memory until it does", _OPEN_LIMIT_S)
-        if opened is not None:
-            learnt = learn(opened, delivery=self.delivery, judge=self.judge, boot=self.boot)
-            self._uptime_before = learnt.uptime_s
-            for sentence in filter(None, (opened.put_aside, opened.remark)):
-                self.sealer.note("spool", sentence)
-        else:
-            learnt = Learnt(number=unasked_epoch_no(), parent=None, reason="store_unusable", uptime_s=0)
-            self.judge.begin()
-        self.sealer.keeper = keeper = self._make_keeper(learnt)
-        keeper.on_new_file = self.sealer.store_is_new
-        if opened is None:
-            keeper.on_first_answer = self._learn_late
-        self.sealer.keep_catalogue()
-
-    def _make_keeper(self, learnt: Learnt) -> Keeper:
-        genesis = Genesis(version=__version__, reason=learnt.reason, parent=learnt.parent)
-        chain = self._new_chain(os.urandom(8), genesis, Origin.LIVE)
-        row = EpochRow(
-            no=learnt.number,
-            epoch=chain.epoch,
-            reason=learnt.reason,
-            boot_id=self.boot.boot_id,
-            boot_counter=self.boot.counter,
-            started_us=self.started_us,
-            started_uptime_s=self.uptime_s(),
-        )
-        self.delivery.add_epoch(row)
-        kept = self.plan.spool
-        return Keeper(
-            spool=self.spool,
-            delivery=self.delivery,
-            chain=chain,
-            row=row,
-            new_chain=self._new_chain,
-            monotonic=monotonic_us,
-            alarm_state=self.judge.state_bytes,
-            uptime_s=self.uptime_s,
-            quota_bytes=kept.quota_bytes,
-            reserve_bytes=kept.reserve_bytes,
-            retention_s=kept.retention_days * 86_400,
-        )
-
-    def _learn_late(self, opened: Opened) -> None:
-        self._uptime_before = learn_late(opened, delivery=self.delivery, judge=self.judge, boot=self.boot)
-        if self.uplink is not None and self.uplink.is_up:
-            self.uplink.ask()
-
-    def _new_chain(self, epoch: bytes, genesis: Genesis, origin: Origin) -> Chain:
-        return Chain(
-            gateway=self.gateway,
-            signer=self.signer,
-            boot=self.boot,
-            epoch=epoch,
-            genesis=genesis,
-            anchor=self.clock.anchor,
-            origin=origin,
-        )
-
-    def uptime_s(self) -> int:
-        """Returns how long this gateway's agent has run over all its starts."""
-        return self._uptime_before + (monotonic_us() - self.started_us) // 1_000_000
+    # -- catalogue and store ---------------------------------------------------------
 
     def make_catalogue(self, plan: Plan) -> tuple[bytes, bytes]:
         """Returns hash and envelope of a plan's catalogue.
@@ -418,6 +370,10 @@ class Agent:
 
     def _take_recovered(self, sentence: str) -> None:
         self.sealer.note("spool", sentence)
+        self._ask()
+
+    def _ask(self) -> None:
+        """Asks the collector now, where there is a link: for what it lacks, and for the time."""
         if self.uplink is not None and self.uplink.is_up:
             self.uplink.ask()
 
@@ -462,104 +418,16 @@ class Agent:
         keeper.uplink = self.uplink
         self.uplink.start()
 
-    # -- rows ------------------------------------------------------------------------
+    # -- what is asked of it ---------------------------------------------------------
 
-    def _take_row(self, block: int, sampled_us: int, row: Row, codes: Codes, replied_us: int) -> None:
-        self._rows_seen += 1
-        if self.upkeep.marks:
-            codes = self.upkeep.marked(block, codes, len(row))
-        try:
-            events = self.judge.judge_row(block, sampled_us, row, codes, replied_us)
-            if events:
-                self.sealer.take_events(events)
-                if self._bursts is not None:
-                    self._bursts.take_events(events)
-            if self.annunciator is not None:
-                self.annunciator.judged()
-        finally:
-            # Whatever becomes of the judgement, the reading is kept.
-            self.columns.add(block, sampled_us, row, codes)
-            self.visits.take_row(block, sampled_us, row, codes)
-            if self.reloads.is_waiting:
-                self.reloads.hear(block, codes)
-        if self.first_row_us is None:
-            self.first_row_us = monotonic_us()
-            _LOG.info("first poll %.0f ms after the start", (self.first_row_us - self.started_us) / 1000)
-
-    def start_bursts(self) -> None:
-        """Starts the bursts of the plan that runs, where it has any."""
-        if not self.plan.bursts:
-            return
-        # Imported late: most gateways have none.
-        from edge_agent.vibration.bursts import Bursts
-        from edge_agent.vibration.slots import Slots
-
-        self._bursts = Bursts(
-            gateway=self.gateway,
-            boot_id=self.boot.boot_id,
-            read=Slots(self.ports.borrow, monotonic_us).read,
-            take=self._take_row,
-            keep=self.sealer.take_waveforms,
-            clock=monotonic_us,
-        )
-        self._bursts.start(self.plan)
-
-    async def stop_bursts(self) -> None:
-        """Stops them; safe to call twice."""
-        bursts, self._bursts = self._bursts, None
-        if bursts is not None:
-            await bursts.stop()
-
-    def start_annunciator(self) -> None:
-        """Lets the annunciator follow the plan that runs now, where one has or had any."""
-        if self.annunciator is not None:
-            self.annunciator.take_plan(self.plan)
-        elif self.plan.annunciator is not None:
-            # Imported late: most gateways have none.
-            from edge_agent.annunciator import Annunciator
-
-            self.annunciator = Annunciator(
-                plan=self.plan, ports=self.ports, judge=self.judge, clock=monotonic_us, note=self.note
-            )
-            self.sealer.on_events = self.annunciator.take_events
-            self._watch_over("the annunciator", self.annunciator.run())
+    def _first_polled(self) -> None:
+        self.first_row_us = monotonic_us()
+        _LOG.info("first poll %.0f ms after the start", (self.first_row_us - self.started_us) / 1000)
 
     def latest(self) -> list[Tick]:
         """Returns the newest row of every block that has one."""
         found = [(number, self.columns.latest(number)) for number in range(len(self.plan.row_blocks))]
         return [(number, *tick) for number, tick in found if tick is not None]
-
-    def reset_alarm(self, point: str, rule: str, by: str) -> ResetResult:
-        """Resets a latched alarm in a person's name."""
-        result = self.judge.reset(point, rule, by, monotonic_us())
-        if not result.refused:
-            self.sealer.note("alarm-reset", f"{point} {rule} by {by}")
-            self.sealer.take_events(result.events)
-        return result
-
-    def inhibit(self, point: str, *, reason: str, by: str, seconds: float) -> ResetResult:
-        """Inhibits a point for so long, in a person's name."""
-        if refused := self.visits.refusal(point):
-            return ResetResult(refused=refused)
-        now = monotonic_us()
-        result = self.judge.inhibit(point, reason=reason, by=by, now_us=now, until_us=now + round(seconds * 1e6))
-        if not result.refused:
-            self.sealer.note("inhibit", f"{point} for {seconds:.0f} s by {by}: {reason}")
-        return result
-
-    def end_inhibit(self, point: str, by: str) -> ResetResult:
-        """Ends an inhibit before its time, in a person's name."""
-        if refused := self.visits.refusal(point):
-            return ResetResult(refused=refused)
-        result = self.judge.end_inhibit(point, monotonic_us())
-        if not result.refused:
-            self.sealer.note("inhibit", f"{point} ended by {by}")
-            self.sealer.take_events(result.events)
-        return result
-
-    async def reload(self) -> dict[str, Any]:
-        """Compiles the site file and takes what changed; see ``reload.Reloader.reload``."""
-        return await self.reloads.reload()
 
     def note(self, kind: str, text: str) -> None:
         """Seals a line with the next batch."""
@@ -568,26 +436,11 @@ class Agent:
     def health(self) -> tuple[HealthRecord, ...]:
         """Returns all that is known of ports, devices, spool, link and machine."""
         own = HealthRecord(subject="agent", mono_us=monotonic_us(), facts=tuple(self.facts().items()))
-        bursts = () if self._bursts is None else self._bursts.health()
-        annunciator = () if self.annunciator is None else self.annunciator.health()
-        return (*self.ports.health(), *bursts, *annunciator, own)
+        return (*self.ports.health(), *self.parts.health(), own)
 
     def facts(self) -> dict[str, float | int | str | None]:
         """Returns the agent's own facts, flat."""
         return self._own_health.facts()
-
-    async def serve_metrics(self) -> None:
-        """Listens for monitoring where the plan says, or nowhere."""
-        own = self.plan.own
-        if self._metrics is None and not own.metrics_host:
-            return
-        if self._metrics is None:
-            # Imported late: most gateways serve none.
-            from edge_agent.metrics_server import MetricsServer
-            from edge_agent.prometheus_text import metrics_text
-
-            self._metrics = MetricsServer(lambda: metrics_text(self.health()))
-        await self._metrics.serve(own.metrics_host, own.metrics_port)
 
     async def _feed_watchdog(self) -> None:
         """Feeds the service manager's watchdog while polling moves."""
@@ -598,8 +451,8 @@ class Agent:
         while True:
             await asyncio.sleep(interval)
             longest = max((block.interval_ms for block in self.plan.blocks), default=0) / 1000
-            if self._rows_seen != self._rows_at_watchdog or longest > interval or not len(self.ports):
-                self._rows_at_watchdog = self._rows_seen
+            if self.rows.count != self._rows_at_watchdog or longest > interval or not len(self.ports):
+                self._rows_at_watchdog = self.rows.count
                 self._notify.alive()
 
 

@@ -25,7 +25,8 @@ from drivers.pdu import write_pdu
 from drivers.port import BusPort, RawRequest, RawResult, ReadRequest, ReadResult, WriteRequest, WriteResult
 from edge_agent.control import Handler, Request, text_of
 from edge_agent.errors import ControlError
-from edge_agent.plan import Plan, PortPlan
+from edge_agent.plan import Plan
+from edge_agent.plan_ports import PortPlan
 from edge_agent.write_guard import why_not
 
 T = TypeVar("T")

@@ -31,11 +31,12 @@ from edge_agent.bus.request_time import LineNeed, line_share
 from edge_agent.config import Device, DtuPort, Port, RtuTcpPort, SerialPort, Site, TcpPort, device_key, read_site
 from edge_agent.data_files import rules_dir
 from edge_agent.errors import ConfigError, EdgeError, PlanError, StateDirError
-from edge_agent.plan import DevicePlan, Plan, PortPlan
+from edge_agent.plan import Plan
 from edge_agent.plan_catalogue import catalogue
 from edge_agent.plan_diff import keep_phases
 from edge_agent.plan_file import load_plan, state_dir_of, sum_of
 from edge_agent.plan_own import OwnPlan
+from edge_agent.plan_ports import DevicePlan, PortPlan
 from edge_agent.replacements import FILE as REPLACEMENTS
 from edge_agent.replacements import Replacement, read_replacements, serial_now
 from edge_agent.site_annunciator import plan_annunciator

@@ -12,7 +12,8 @@ from drivers.overheard import LONGEST_REPLY_S
 from drivers.serial_wire import LineSettings
 from edge_agent.bus.listener import Listener
 from edge_agent.bus.poller import Sink
-from edge_agent.plan import BlockPlan, DevicePlan, PortPlan
+from edge_agent.plan import BlockPlan
+from edge_agent.plan_ports import DevicePlan, PortPlan
 
 
 def make_listener(

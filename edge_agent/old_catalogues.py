@@ -9,8 +9,9 @@ catalogue is used by none are all of them read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
+from typing import Any
 
 from contracts.batch import Header
 from contracts.envelope import decode_payload, split
@@ -51,7 +52,7 @@ class OldCatalogues:
         held = set(self._sealed_with())
         old = {hash for hash in await self._spool.run(Spool.catalogues) if hash not in held}
         users = {hash: id for hash, id in self._users.items() if hash in old}
-        here = await self._spool.run(lambda spool: spool.has_batches(users.values()))
+        here = await self._spool.run(partial(_here, ids=users.values()))
         self._users = users = {hash: id for hash, id in users.items() if id in here}
         after = 0
         while old - users.keys():
@@ -68,9 +69,20 @@ class OldCatalogues:
         return len(unused)
 
 
+def _here(spool: Spool, *, ids: Iterable[int]) -> set[int]:
+    """Returns those of the given row ids that are in the spool."""
+    return spool.ask(
+        lambda db: {id for id in ids if db.execute("SELECT 1 FROM batch WHERE id=?", (id,)).get is not None}
+    )
+
+
 def _read_piece(spool: Spool, *, after: int) -> tuple[dict[bytes, int], int | None]:
     """Returns the catalogues that some data batches name, and the last row id; None at the end."""
-    rows = spool.envelopes(after, limit_rows=_PIECE_ROWS)
+    rows: Any = spool.ask(
+        lambda db: db.execute(
+            "SELECT id, envelope FROM batch WHERE id>? AND (id>>33)&1=1 ORDER BY id LIMIT ?", (after, _PIECE_ROWS)
+        ).fetchall()
+    )
     found: dict[bytes, int] = {}
     for id, envelope in rows:
         try:

@@ -24,6 +24,7 @@ from edge_agent.judge import Judge
 from edge_agent.last_reboot import RunMarker
 from edge_agent.logged_once import LoggedOnce
 from edge_agent.oldest_unsent import OldestUnsent
+from edge_agent.own_epoch import OwnEpoch
 from edge_agent.plan import Plan
 from edge_agent.ports_running import RunningPorts
 from edge_agent.reload import Reloader
@@ -55,9 +56,8 @@ class Agent(Protocol):
     uplink: Uplink | None
     reloads: Reloader
     spending: Spending
+    own_epoch: OwnEpoch
     started_us: int
-
-    def uptime_s(self) -> int: ...
 
 
 def known(records: Iterable[HealthRecord]) -> tuple[HealthRecord, ...]:
@@ -119,7 +119,7 @@ class OwnHealth:
             "backlog_alarm_batches": backlog.alarm_batches,
             "backlog_data_batches": backlog.data_batches,
             "backlog_epochs": backlog.epochs,
-            "oldest_unsent_s": self._oldest.age_s(agent.uptime_s()),
+            "oldest_unsent_s": self._oldest.age_s(agent.own_epoch.uptime_s()),
             "refused_batches": delivery.refused_count,
             "refused_why": ", ".join(sorted({code for *_, code in delivery.refused}))[:256] or None,
             "readings_lost": agent.sealer.readings_lost + agent.sealer.rows_lost,

@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edge_agent.bus.handover import as_asked
-from edge_agent.plan import BlockPlan, DevicePlan, Plan, PortPlan
+from edge_agent.plan import BlockPlan, Plan
+from edge_agent.plan_ports import DevicePlan, PortPlan
 from rules.point_state import PointRules
 
 #: what is judged is no part of what is read

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from contracts.batch import HealthRecord
 from drivers.port import BusPort, monotonic_us
-from edge_agent.plan import PortPlan
+from edge_agent.plan_ports import PortPlan
 
 if TYPE_CHECKING:
     from drivers.dial_in_listener import DialIns

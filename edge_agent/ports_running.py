@@ -22,7 +22,8 @@ from edge_agent.bus.lending import JOB_SHARE
 from edge_agent.bus.poller import Codes, Poller, Row, blocks_of_port
 from edge_agent.errors import ControlError
 from edge_agent.logged_once import LoggedOnce
-from edge_agent.plan import BlockPlan, DevicePlan, Plan, PortPlan
+from edge_agent.plan import BlockPlan, Plan
+from edge_agent.plan_ports import DevicePlan, PortPlan
 from edge_agent.ports import PortMaker, make_port
 
 if TYPE_CHECKING:

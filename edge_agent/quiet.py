@@ -20,7 +20,7 @@ from contracts.errors import ContractError, PayloadError
 from contracts.fields import MAX_CATALOGUE_BODY, unpack
 from edge_agent.spool import Spool
 from edge_agent.spool_records import EpochRow, Gone
-from edge_agent.spool_rows import touches
+from edge_agent.spool_room import spans, thinned_seqs, touches
 from edge_agent.spool_thread import SpoolThread
 from edge_agent.thin import Draft, Kinds, Taken, Thinned
 
@@ -64,7 +64,7 @@ class QuietData:
         Raises:
             SpoolError: the store has failed.
         """
-        thinned = await self._spool.run(lambda spool: spool.thinned(row.no))
+        thinned = await self._spool.run(partial(thinned_seqs, epoch_no=row.no))
         rule = _Rule(thinned=thinned, spared=spared, until_us=until_us)
         at = self._looked.get(row.no, 0)
         draft = Draft(epoch=row.epoch, boot_id=row.boot_id)
@@ -102,7 +102,7 @@ class QuietData:
         Returns:
             The last seq that was decided upon; None where the first one belongs to the next draft, or at the end.
         """
-        rows = spool.spans(row.no, Lane.DATA, ranges, limit_rows=_PIECE_ROWS)
+        rows = spans(spool, row.no, Lane.DATA, ranges, limit_rows=_PIECE_ROWS)
         wanted = [seq for seq, first_us, last_us in rows if rule.allows(seq, first_us, last_us)]
         batches = spool.read(row.no, Lane.DATA, [(seq, seq) for seq in wanted], limit_bytes=_PIECE_BYTES)
         here = {batch.seq: batch for batch in batches}

@@ -27,7 +27,8 @@ from drivers.plan import BlockRead, TriggerStep
 from drivers.port import BusPort, ReadRequest, ReadResult, WriteRequest, WriteResult, monotonic_us
 from edge_agent.bus.block import decoder, split
 from edge_agent.bus.poller import Codes, Row, blocks_of_port
-from edge_agent.plan import DevicePlan, Plan, PortPlan
+from edge_agent.plan import Plan
+from edge_agent.plan_ports import DevicePlan, PortPlan
 from edge_agent.readings import Tick
 
 #: codes of a device that is not there for now

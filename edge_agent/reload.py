@@ -21,6 +21,7 @@ from edge_agent.heap import give_back
 from edge_agent.judge import Judge
 from edge_agent.plan import Plan
 from edge_agent.plan_diff import Difference, difference, same_bursts, same_rows
+from edge_agent.plan_own import OwnPlan
 from edge_agent.plan_store import PlanStore
 from edge_agent.ports_running import RunningPorts
 from edge_agent.readings import Tick
@@ -31,6 +32,18 @@ _LOG = logging.getLogger(__name__)
 Fact = float | int | str | None
 #: a step of a reload waits no longer for the disk (seconds)
 _DISK_LIMIT_S = 5.0
+
+
+class Parts(Protocol):
+    """What a reload asks of the parts that most gateways have none of."""
+
+    def start_bursts(self, plan: Plan) -> None: ...
+
+    def start_annunciator(self, plan: Plan) -> None: ...
+
+    async def stop_bursts(self) -> None: ...
+
+    async def serve_metrics(self, own: OwnPlan) -> None: ...
 
 
 class Reloadable(Protocol):
@@ -48,13 +61,8 @@ class Reloadable(Protocol):
 
     def latest(self) -> list[Tick]: ...
 
-    def start_bursts(self) -> None: ...
-
-    def start_annunciator(self) -> None: ...
-
-    async def stop_bursts(self) -> None: ...
-
-    async def serve_metrics(self) -> None: ...
+    @property
+    def parts(self) -> Parts: ...
 
 
 class Reloader:
@@ -282,7 +290,7 @@ class Reloader:
         closed = [id for id in differs.closed if id in agent.ports]
         has_same_bursts = same_bursts(agent.plan, new)
         if not has_same_bursts:
-            await agent.stop_bursts()
+            await agent.parts.stop_bursts()
         left, _ = await asyncio.gather(agent.ports.hand_over(handed), agent.ports.stop(closed))
         # From here to the end nothing waits, so no row comes under two plans.
         # What was sampled under the old plan is sealed under the old catalogue.
@@ -294,11 +302,11 @@ class Reloader:
         agent.ports.renumber(dict(differs.same))
         started = agent.ports.start(new, left=left)
         if not has_same_bursts:
-            agent.start_bursts()
-        agent.start_annunciator()
+            agent.parts.start_bursts(new)
+        agent.parts.start_annunciator(new)
         if events:
             agent.sealer.take_events(events)
-        await agent.serve_metrics()
+        await agent.parts.serve_metrics(new.own)
         return sorted({*handed, *closed, *started})
 
 

@@ -24,6 +24,7 @@ from edge_agent.old_catalogues import OldCatalogues
 from edge_agent.quiet import QuietData
 from edge_agent.spool import Spool
 from edge_agent.spool_records import SALVAGE, Candidate, EpochRow, Gone
+from edge_agent.spool_room import alarm_times, oldest, oldest_runs
 from edge_agent.spool_thread import SpoolThread
 from edge_agent.thin import Thinned, runs_within
 
@@ -186,7 +187,7 @@ class Room:
             return None
 
         def release(spool: Spool) -> Gone | None:
-            found = spool.oldest(candidates, want_bytes=want)
+            found = oldest(spool, candidates, want_bytes=want)
             if found is not None:
                 spool.release(found.epoch_no, found.lane, found.first, found.last)
             return found
@@ -278,13 +279,13 @@ class Room:
         by_boot: dict[bytes, list[int]] = {}
         for row in rows:
             by_boot.setdefault(row.boot_id, []).append(row.no)
-        found = await self._spool.run(lambda spool: {boot: spool.alarm_times(nos) for boot, nos in by_boot.items()})
+        found = await self._spool.run(lambda spool: {boot: alarm_times(spool, nos) for boot, nos in by_boot.items()})
         return {boot: widened(spans) for boot, spans in found.items()}
 
 
 def _look(candidates: Sequence[Candidate], want: int) -> Callable[[Spool], tuple[list[Gone], list[Gone]]]:
     def look(spool: Spool) -> tuple[list[Gone], list[Gone]]:
-        found = spool.oldest_runs(candidates, want_bytes=want, least_bytes=_LEAST_STEP)
+        found = oldest_runs(spool, candidates, want_bytes=want, least_bytes=_LEAST_STEP)
         return found, [gone for run in found for gone in spool.carried(run)]
 
     return look

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from drivers.profile import Profile
 from drivers.profile_actions import OutputProfile
 from edge_agent.config import Device, Site
-from edge_agent.plan import BlockPlan, DevicePlan, PortPlan
+from edge_agent.plan import BlockPlan
 from edge_agent.plan_annunciator import (
     ALIVE,
     BEACON,
@@ -26,6 +26,7 @@ from edge_agent.plan_annunciator import (
     ReadBack,
     WriteStep,
 )
+from edge_agent.plan_ports import DevicePlan, PortPlan
 from edge_agent.site_report import SiteReport
 
 _ON_COIL = 0xFF00

@@ -16,7 +16,8 @@ from drivers.plan import BlockRead
 from drivers.profile import Profile
 from edge_agent.bus.request_time import read_bytes, wire_s
 from edge_agent.config import Burst, Device, FeatureChange, Names, Point, Site, device_key
-from edge_agent.plan import DevicePlan, PointPlan, PortPlan
+from edge_agent.plan import PointPlan
+from edge_agent.plan_ports import DevicePlan, PortPlan
 from edge_agent.site_points import SitePoints
 from edge_agent.site_report import SiteReport
 from edge_agent.site_rules import RuleBook

@@ -6,8 +6,8 @@ The promise
   delivery state of that call, all together or not at all.  SQLite in WAL mode with
   ``synchronous=FULL`` syncs the log before a commit returns.  Nothing is sent before that,
   except in a volatile epoch, which says so in its batches.
-* After an I/O error the log is written over itself and synced before anything is written behind it
-  (``spool_log.py``): a sync that failed is not made good by the next one.
+* After an I/O error, and whenever a process opens the file, the log is written over itself and synced before
+  anything is written behind it (``spool_log.py``): a sync that failed is not made good by the next one.
 * A power cut costs what was not yet sealed: at most one seal interval of ordinary readings.
   An alarm is sealed at once.
 * Nothing is released without a receipt that fits byte for byte: the digest in the receipt must be
@@ -65,8 +65,6 @@ from edge_agent.spool_rows import (
     is_delivered_whole,
     note_delivered,
     note_records,
-    oldest_run,
-    oldest_runs,
     remove,
     write_delivered,
 )
@@ -105,8 +103,9 @@ class Spool:
         self._reserve = reserve_bytes
         self._db: apsw.Connection | None = None
         self._used = 0
-        #: whether the disk has failed to write or sync: what its log shows need not be on it
-        self._is_doubtful = False
+        #: whether the disk may have failed to write or sync: what its log shows need not be on it.  Of the process
+        #: that had the file before nobody knows
+        self._is_doubtful = True
         #: pages in the log, as of the last commit
         self._log_pages = 0
         #: whether an epoch lies in the file, as of the last successful call
@@ -144,9 +143,10 @@ class Spool:
             self._fail(error)
             raise SpoolError(f"the spool cannot be opened: {error}") from error
 
-    def _write_log_again(self, db: apsw.Connection) -> None:
-        write_log_again(db)
+    def _write_log_again(self, db: apsw.Connection) -> int:
+        size = write_log_again(db)
         self._is_doubtful = False
+        return size
 
     def inventory(self) -> Opened:
         """Returns what lies in the spool now.
@@ -154,7 +154,7 @@ class Spool:
         Raises:
             SpoolError: the file cannot be read.
         """
-        return self._read(read_all)
+        return self.ask(read_all)
 
     @property
     def is_open(self) -> bool:
@@ -300,7 +300,7 @@ class Spool:
         Raises:
             SpoolError: there is no room for that either.
         """
-        self._read(lambda db: db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART))
+        self.ask(lambda db: db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART))
 
     def take_pages(self) -> None:
         """Takes some 2 MB of the disk as free pages of the file, so that nobody else can have them.
@@ -308,7 +308,7 @@ class Spool:
         Raises:
             SpoolError: there is no room for that.
         """
-        self._read(grow_log)
+        self.ask(grow_log)
 
     def settle_growth(self, held_bytes: int) -> None:
         """Moves the log into the file where that makes it longer than ``held_bytes``: later it may find no room.
@@ -316,7 +316,7 @@ class Spool:
         Raises:
             SpoolError: there is none now.
         """
-        if self._read(file_bytes) > held_bytes:
+        if self.ask(file_bytes) > held_bytes:
             self.checkpoint()
 
     def _write(self, work: Callable[[apsw.Connection], T]) -> T:
@@ -354,7 +354,12 @@ class Spool:
 
     # -- reading ---------------------------------------------------------------------
 
-    def _read(self, work: Callable[[apsw.Connection], T]) -> T:
+    def ask(self, work: Callable[[apsw.Connection], T]) -> T:
+        """Returns what ``work`` finds in the file; it writes nothing that must be durable.
+
+        Raises:
+            SpoolError: the file cannot be read.
+        """
         try:
             return work(self._open)
         except (apsw.Error, OSError, ValueError) as error:
@@ -390,7 +395,7 @@ class Spool:
                         return found
             return found
 
-        return self._read(read)
+        return self.ask(read)
 
     def digest(self, epoch_no: int, lane: Lane, seq: int) -> bytes | None:
         """Returns the digest of a batch that is here or is the last of a range that was, or None.
@@ -407,7 +412,7 @@ class Spool:
                 ).get
             return None if here is None else bytes(here)
 
-        return self._read(read)
+        return self.ask(read)
 
     def catalogue(self, hash: bytes) -> bytes | None:
         """Returns the signed envelope of a catalogue, or None.
@@ -415,7 +420,7 @@ class Spool:
         Raises:
             SpoolError: the file cannot be read.
         """
-        envelope: Any = self._read(lambda db: db.execute("SELECT envelope FROM catalogue WHERE hash=?", (hash,)).get)
+        envelope: Any = self.ask(lambda db: db.execute("SELECT envelope FROM catalogue WHERE hash=?", (hash,)).get)
         return None if envelope is None else bytes(envelope)
 
     def catalogues(self) -> list[bytes]:
@@ -424,7 +429,7 @@ class Spool:
         Raises:
             SpoolError: the file cannot be read.
         """
-        return self._read(lambda db: [bytes(hash) for (hash,) in db.execute("SELECT hash FROM catalogue")])
+        return self.ask(lambda db: [bytes(hash) for (hash,) in db.execute("SELECT hash FROM catalogue")])
 
     def forget_catalogues(self, hashes: Iterable[bytes]) -> None:
         """Removes catalogues that no batch here uses.
@@ -434,30 +439,6 @@ class Spool:
         """
         rows = [(hash,) for hash in hashes]
         self._write(lambda db: db.executemany("DELETE FROM catalogue WHERE hash=?", rows))
-
-    def has_batches(self, ids: Iterable[int]) -> set[int]:
-        """Returns those of the given row ids that are here.
-
-        Raises:
-            SpoolError: the file cannot be read.
-        """
-        wanted = list(ids)
-        return self._read(
-            lambda db: {id for id in wanted if db.execute("SELECT 1 FROM batch WHERE id=?", (id,)).get is not None}
-        )
-
-    def envelopes(self, after: int, *, limit_rows: int) -> list[tuple[int, bytes]]:
-        """Returns (row id, envelope) of the data batches behind a row id, in order.
-
-        Raises:
-            SpoolError: the file cannot be read.
-        """
-        rows: Any = self._read(
-            lambda db: db.execute(
-                "SELECT id, envelope FROM batch WHERE id>? AND (id>>33)&1=1 ORDER BY id LIMIT ?", (after, limit_rows)
-            ).fetchall()
-        )
-        return [(id, bytes(envelope)) for id, envelope in rows]
 
     # -- room ------------------------------------------------------------------------
 
@@ -471,68 +452,6 @@ class Spool:
         allowed = self._quota if lane is Lane.ALARM else self._quota - self._reserve
         return self._used - allowed
 
-    def alarm_times(self, epoch_nos: Iterable[int]) -> list[tuple[int, int]]:
-        """Returns the spans (monotonic us) of the alarm batches here of some epochs of one boot.
-
-        Raises:
-            SpoolError: the file cannot be read.
-        """
-
-        def read(db: apsw.Connection) -> list[tuple[int, int]]:
-            found: list[tuple[int, int]] = []
-            for no in epoch_nos:
-                rows: Any = db.execute(
-                    "SELECT first_us, last_us FROM batch WHERE id BETWEEN ? AND ? AND last_us IS NOT NULL",
-                    (batch_id(no, Lane.ALARM, 1), batch_id(no, Lane.ALARM, SEQ_MASK)),
-                )
-                found.extend(rows)
-            return found
-
-        return self._read(read)
-
-    def oldest(self, candidates: Iterable[Candidate], *, want_bytes: int) -> Gone | None:
-        """Returns the first run of neighbouring batches that may go; nothing is removed yet.
-
-        Args:
-            candidates: in the order in which they should go.
-            want_bytes: the run ends when this much would be freed.
-
-        Raises:
-            SpoolError: the file cannot be read.
-        """
-
-        def read(db: apsw.Connection) -> Gone | None:
-            for candidate in candidates:
-                found = oldest_run(db, candidate, want_bytes)
-                if found is not None:
-                    return found
-            return None
-
-        return self._read(read)
-
-    def oldest_runs(self, candidates: Iterable[Candidate], *, want_bytes: int, least_bytes: int) -> list[Gone]:
-        """Returns the first runs of one candidate that may go together; nothing is removed yet.
-
-        Thinned batches are no neighbours of each other: between them lies what they were made from.
-
-        Args:
-            candidates: in the order in which they should go.
-            want_bytes: no more runs are taken when this much would be freed.
-            least_bytes: runs that would free less together are passed over.
-
-        Raises:
-            SpoolError: the file cannot be read.
-        """
-
-        def read(db: apsw.Connection) -> list[Gone]:
-            for candidate in candidates:
-                found = oldest_runs(db, candidate, want_bytes, least_bytes)
-                if found:
-                    return found
-            return []
-
-        return self._read(read)
-
     def carried(self, gone: Gone) -> list[Gone]:
         """Returns the ranges whose loss record lies in a range of batches: it must be sealed anew before they go.
 
@@ -540,7 +459,7 @@ class Spool:
             SpoolError: the file cannot be read.
         """
         low = batch_id(gone.epoch_no, gone.lane, gone.first)
-        rows: Any = self._read(
+        rows: Any = self.ask(
             lambda db: db.execute(
                 "SELECT epoch_no, lane, first, last, digest, readings, cause FROM gone"
                 " WHERE record_id BETWEEN ? AND ? AND cause<>'released' AND length(digest)>0",
@@ -560,48 +479,11 @@ class Spool:
             for no, lane, first, last, digest, readings, cause in rows
         ]
 
-    def spans(
-        self, epoch_no: int, lane: Lane, ranges: Iterable[tuple[int, int]], *, limit_rows: int
-    ) -> list[tuple[int, int, int]]:
-        """Returns (seq, first us, last us) of the batches here of the given seq ranges, in order.
-
-        Raises:
-            SpoolError: the file cannot be read.
-        """
-
-        def read(db: apsw.Connection) -> list[tuple[int, int, int]]:
-            found: list[tuple[int, int, int]] = []
-            for first, last in ranges:
-                rows: Any = db.execute(
-                    "SELECT id, first_us, last_us FROM batch WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?",
-                    (batch_id(epoch_no, lane, first), batch_id(epoch_no, lane, last), limit_rows - len(found)),
-                )
-                found.extend((split_id(id)[2], first_us or 0, last_us or 0) for id, first_us, last_us in rows)
-                if len(found) >= limit_rows:
-                    break
-            return found
-
-        return self._read(read)
-
-    def thinned(self, epoch_no: int) -> set[int]:
-        """Returns the seqs of an epoch's data batches that keep a thinned form of others.
-
-        Raises:
-            SpoolError: the file cannot be read.
-        """
-        bounds = (batch_id(epoch_no, Lane.DATA, 1), batch_id(epoch_no, Lane.DATA, SEQ_MASK))
-        rows: Any = self._read(
-            lambda db: db.execute(
-                "SELECT record_id FROM gone WHERE cause='thinned' AND record_id BETWEEN ? AND ?", bounds
-            ).fetchall()
-        )
-        return {split_id(id)[2] for (id,) in rows}
-
     def check(self) -> str:
         """Returns ``ok`` or what SQLite's full check found.
 
         Raises:
             SpoolError: the file cannot be read.
         """
-        rows: Any = self._read(lambda db: db.execute("PRAGMA integrity_check(20)").fetchall())
+        rows: Any = self.ask(lambda db: db.execute("PRAGMA integrity_check(20)").fetchall())
         return "\n".join(str(text) for (text,) in rows)

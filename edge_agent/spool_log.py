@@ -12,6 +12,7 @@ import errno
 import itertools
 import os
 import struct
+from io import FileIO
 from pathlib import Path
 
 import apsw
@@ -23,26 +24,44 @@ _PIECE_BYTES = 64 * 1024
 _MASK = 0xFFFFFFFF
 
 
-def write_log_again(db: apsw.Connection) -> None:
-    """Writes the log over itself and syncs it: called before anything is read, after an I/O error.
+def write_log_again(db: apsw.Connection) -> int:
+    """Writes what SQLite would use of the log over itself and syncs it; returns how many bytes that were.
 
-    A sync that failed is not made good by the next one.  The kernel has forgotten what was to be written, and goes
-    on showing it to whoever reads (fsync(2), section Errors; Rebello et al., "Can Applications Recover from
-    fsync Failures?", USENIX ATC 2020).  SQLite would take such commits in the log for durable and write the
-    next ones behind them, where nobody finds them after a power cut.
+    Called before anything is read, after an I/O error and when a process opens the spool: the one before may have
+    ended after such an error.  A sync that failed is not made good by the next one.  The kernel has forgotten what
+    was to be written, and goes on showing it to whoever reads (fsync(2), section Errors; Rebello et al., "Can
+    Applications Recover from fsync Failures?", USENIX ATC 2020).  SQLite would take such commits in the log for
+    durable and write the next ones behind them, where nobody finds them after a power cut.
 
     Raises:
         OSError: the disk does not take it.
     """
     log = Path(db.filename_wal)
     if not log.exists():
-        return
+        return 0
     with log.open("r+b", buffering=0) as file:
-        while piece := file.read(_PIECE_BYTES):
-            file.seek(-len(piece), os.SEEK_CUR)
-            if file.write(piece) != len(piece):
+        size = _used_bytes(file)
+        for at in range(0, size, _PIECE_BYTES):
+            piece = os.pread(file.fileno(), min(_PIECE_BYTES, size - at), at)
+            if os.pwrite(file.fileno(), piece, at) != len(piece):
                 raise OSError(errno.EIO, "the log was written in part")
         os.fsync(file.fileno())
+    return size
+
+
+def _used_bytes(log: FileIO) -> int:
+    """Returns where the newest run of the log ends: its header, and the frames that carry the header's salts."""
+    whole = os.fstat(log.fileno()).st_size
+    head = os.pread(log.fileno(), _HEADER_BYTES, 0)
+    if len(head) < _HEADER_BYTES:
+        return whole
+    magic, _, page, _ = struct.unpack_from(">4I", head)
+    if magic & ~1 != _MAGIC or not 512 <= page <= 65536:
+        return whole
+    at, salts = _HEADER_BYTES, head[16:24]
+    while os.pread(log.fileno(), 8, at + 8) == salts:
+        at += _FRAME_HEAD_BYTES + page
+    return min(at, whole)
 
 
 def empty_log(db: apsw.Connection) -> None:

@@ -107,16 +107,21 @@ class SpoolPages:
 
     def _page_size(self) -> int:
         head = self._file[0:18]
-        size = int.from_bytes(head[16:18], "big")
-        is_plausible = head.startswith(_MAGIC) and 512 <= size <= 32768 and size & (size - 1) == 0
-        return size if is_plausible else PAGE_BYTES
+        told = [int.from_bytes(head[16:18], "big")] if head.startswith(_MAGIC) else []
+        told.append(int.from_bytes(self._log[8:12], "big"))
+        return next((size for size in told if 512 <= size <= 32768 and size & (size - 1) == 0), PAGE_BYTES)
 
     def _read_log(self) -> None:
         salts = self._log[16:24]
+        newest = int.from_bytes(salts[:4], "big")
+        ages: dict[int, int] = {}
         for at in self._frames():
             head = self._log[at - _FRAME_HEADER : at]
             number = int.from_bytes(head[:4], "big")
-            self._any[number] = at
+            # The first salt grows by one each time the log begins anew: behind its end lie older and older frames.
+            age = (newest - int.from_bytes(head[8:12], "big")) & 0xFFFFFFFF
+            if age <= ages.get(number, age):
+                ages[number], self._any[number] = age, at
             if head[8:16] == salts:
                 self._current[number] = at
 

@@ -1,11 +1,9 @@
-"""The spool's rows: the statements that write, find and remove them.  No transaction begins or ends here."""
+"""The spool's rows: the statements that write and remove them.  No transaction begins or ends here."""
 
 from __future__ import annotations
 
 import zlib
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apsw
@@ -14,19 +12,12 @@ from contracts.batch import Lane, LossRecord
 from edge_agent.seal import Sealed
 from edge_agent.spool_records import (
     DELIVERED_SUM,
-    Candidate,
     EpochRow,
     Gone,
     batch_id,
     row_checksum,
-    split_id,
     with_place,
 )
-
-#: rows removed in one transaction when making room
-_PRUNE_ROWS = 500
-#: runs of neighbours that go together, each with a record of its own
-_MOST_RUNS = 20
 
 
 def insert_epoch(db: apsw.Connection, row: EpochRow) -> None:
@@ -145,72 +136,3 @@ def remove(db: apsw.Connection, low: int, high: int) -> tuple[int, int]:
     ).fetchone()
     db.execute("DELETE FROM batch WHERE id BETWEEN ? AND ?", (low, high))
     return int(rows[0]), int(rows[1])
-
-
-def oldest_run(db: apsw.Connection, candidate: Candidate, want_bytes: int) -> Gone | None:
-    """Returns the first run of neighbours that may go, at most ``_PRUNE_ROWS`` or some ``want_bytes``."""
-    return next(_runs(db, candidate, want_bytes), None)
-
-
-def oldest_runs(db: apsw.Connection, candidate: Candidate, want_bytes: int, least_bytes: int) -> list[Gone]:
-    """Returns the first runs that together free some ``want_bytes``; none where all free less than ``least_bytes``."""
-    found: list[Gone] = []
-    size = rows = 0
-    for run in _runs(db, candidate, want_bytes):
-        found.append(run)
-        size += run.size
-        rows += run.last - run.first + 1
-        if size >= want_bytes or rows >= _PRUNE_ROWS or len(found) >= _MOST_RUNS:
-            if size >= least_bytes:
-                break
-            # What frees next to nothing is passed over: its records would cost as much.
-            found, size, rows = [], 0, 0
-    return found if size >= least_bytes else []
-
-
-def _runs(db: apsw.Connection, candidate: Candidate, want_bytes: int) -> Iterator[Gone]:
-    no, lane = candidate.epoch_no, candidate.lane
-    run: Gone | None = None
-    for low, high in candidate.ranges:
-        rows: Any = db.execute(
-            "SELECT id, digest, readings, length(envelope), first_us, last_us FROM batch"
-            " WHERE id BETWEEN ? AND ? ORDER BY id",
-            (batch_id(no, lane, low), batch_id(no, lane, high)),
-        )
-        for id, digest, readings, size, first_us, last_us in rows:
-            if candidate.keep_after_us is not None and last_us is not None and last_us > candidate.keep_after_us:
-                break
-            if last_us is not None and touches(candidate.spared, first_us, last_us):
-                continue
-            seq = split_id(id)[2]
-            one = Gone(
-                epoch_no=no,
-                lane=lane,
-                first=seq,
-                last=seq,
-                digest=digest,
-                readings=readings,
-                cause="released",
-                size=size,
-            )
-            longer = None if run is None else _joined(run, one)
-            if run is not None and longer is None:
-                yield run
-            run = longer or one
-            if run.size >= want_bytes or run.last - run.first + 1 >= _PRUNE_ROWS:
-                yield run
-                run = None
-    if run is not None:
-        yield run
-
-
-def _joined(run: Gone, one: Gone) -> Gone | None:
-    if one.first != run.last + 1:
-        return None
-    return replace(one, first=run.first, readings=run.readings + one.readings, size=run.size + one.size)
-
-
-def touches(spans: Sequence[tuple[int, int]], first_us: int, last_us: int) -> bool:
-    """Returns whether one of the spans (ascending, apart) has a moment from ``first_us`` to ``last_us``."""
-    place = bisect_right(spans, last_us, key=lambda span: span[0]) - 1
-    return place >= 0 and spans[place][1] >= first_us

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from contracts.batch import AlarmEvent, HealthRecord
+from edge_agent.alarm_requests import AlarmRequests
 from edge_agent.clock import monotonic_us
 from edge_agent.control import Handler, Request, text_of
 from edge_agent.errors import ControlError
 from edge_agent.journal import KINDS, MAX_TEXT
-from edge_agent.judge import Judge, ResetResult
+from edge_agent.judge import Judge
 from edge_agent.plan import Plan
 from edge_agent.readings import Tick, describe
 from edge_agent.reload import Reloader
@@ -26,6 +27,7 @@ class Running(Protocol):
     gateway: str
     plan: Plan
     judge: Judge
+    requests: AlarmRequests
 
     def health(self) -> tuple[HealthRecord, ...]: ...
 
@@ -34,14 +36,6 @@ class Running(Protocol):
     def latest(self) -> list[Tick]: ...
 
     def note(self, kind: str, text: str) -> None: ...
-
-    def reset_alarm(self, point: str, rule: str, by: str) -> ResetResult: ...
-
-    def inhibit(self, point: str, *, reason: str, by: str, seconds: float) -> ResetResult: ...
-
-    def end_inhibit(self, point: str, by: str) -> ResetResult: ...
-
-    async def reload(self) -> dict[str, Any]: ...
 
     @property
     def reloads(self) -> Reloader: ...
@@ -73,13 +67,13 @@ def operations(agent: Running) -> dict[str, Handler]:
 
     async def reset(request: Request) -> Any:
         words = {name: _word(request, name) for name in ("point", "rule", "by")}
-        result = agent.reset_alarm(words["point"], words["rule"], words["by"])
+        result = agent.requests.reset(words["point"], words["rule"], words["by"])
         if result.refused:
             raise ControlError(result.refused, exit_status=1)
         return {"events": len(result.events)}
 
     async def reload(request: Request) -> Any:
-        return await agent.reload()
+        return await agent.reloads.reload()
 
     async def reload_state(request: Request) -> Any:
         return agent.reloads.state()
@@ -89,13 +83,13 @@ def operations(agent: Running) -> dict[str, Handler]:
         seconds = request.get("seconds")
         if not isinstance(seconds, (int, float)) or not 0 < seconds <= LONGEST_INHIBIT_S:
             raise ControlError(f"seconds: expected a number above 0, at most {LONGEST_INHIBIT_S}", exit_status=2)
-        result = agent.inhibit(words["point"], reason=words["reason"], by=words["by"], seconds=seconds)
+        result = agent.requests.inhibit(words["point"], reason=words["reason"], by=words["by"], seconds=seconds)
         if result.refused:
             raise ControlError(result.refused, exit_status=1)
         return {}
 
     async def inhibit_end(request: Request) -> Any:
-        result = agent.end_inhibit(_word(request, "point"), _word(request, "by"))
+        result = agent.requests.end_inhibit(_word(request, "point"), _word(request, "by"))
         if result.refused:
             raise ControlError(result.refused, exit_status=1)
         return {"events": len(result.events)}

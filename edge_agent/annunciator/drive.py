@@ -30,7 +30,7 @@ from edge_agent.annunciator.switching import Order, Outcome, slot_s, switch
 from edge_agent.bus.lending import FIRST
 from edge_agent.errors import ControlError
 from edge_agent.logged_once import LoggedOnce
-from edge_agent.plan import DevicePlan, Plan, PortPlan
+from edge_agent.plan import Plan
 from edge_agent.plan_annunciator import (
     ALIVE,
     BEACON,
@@ -41,6 +41,7 @@ from edge_agent.plan_annunciator import (
     AnnunciatorPlan,
     OutputPlan,
 )
+from edge_agent.plan_ports import DevicePlan, PortPlan
 
 _LOG = logging.getLogger(__name__)
 #: what nobody called for is looked at so often

@@ -13,8 +13,8 @@ from contracts.quality import CODES, GOOD
 from drivers.port import BusPort, ReadRequest, WriteRequest
 from edge_agent.bus.device_state import counted_timeout_s
 from edge_agent.bus.request_time import wire_s
-from edge_agent.plan import DevicePlan, PortPlan
 from edge_agent.plan_annunciator import OutputPlan, ReadBack
+from edge_agent.plan_ports import DevicePlan, PortPlan
 
 #: beside frames and time-outs: thread, timer and event loop (seconds)
 _BESIDES_S = 0.1

@@ -40,7 +40,8 @@ from edge_agent.bus.device_state import counted_timeout_s
 from edge_agent.bus.probes import LONG_REST_S
 from edge_agent.bus.request_time import LineNeed, line_share, read_bytes, wire_s, write_bytes
 from edge_agent.bus.schedule import ALARM_RUN
-from edge_agent.plan import BlockPlan, DevicePlan, Plan, PortPlan
+from edge_agent.plan import BlockPlan, Plan
+from edge_agent.plan_ports import DevicePlan, PortPlan
 
 if TYPE_CHECKING:
     from edge_agent.bus.output_cost import OutputCost

@@ -17,7 +17,8 @@ from edge_agent.bus.counters import PortCounters
 from edge_agent.bus.polled import PolledBlock, PolledDevice
 from edge_agent.bus.probes import ProbeAccount
 from edge_agent.bus.schedule import Schedule
-from edge_agent.plan import BlockPlan, DevicePlan
+from edge_agent.plan import BlockPlan
+from edge_agent.plan_ports import DevicePlan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

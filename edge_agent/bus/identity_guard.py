@@ -20,7 +20,8 @@ from drivers.port import BusPort, ReadRequest, ReadResult, monotonic_us
 from edge_agent.bus.device_state import FAILURES, Event, event_of
 from edge_agent.bus.identity import ASK_AGAIN_US, Identity, Told, codes_of_another, compare, step
 from edge_agent.errors import ControlError
-from edge_agent.plan import BlockPlan, DevicePlan
+from edge_agent.plan import BlockPlan
+from edge_agent.plan_ports import DevicePlan
 
 _LOG = logging.getLogger(__name__)
 Row = Sequence[int | float | None]

@@ -31,7 +31,8 @@ from edge_agent.bus.heard_block import HeardBlock, HeardRow
 from edge_agent.bus.poller import Sink
 from edge_agent.errors import ControlError
 from edge_agent.logged_once import LoggedOnce
-from edge_agent.plan import BlockPlan, DevicePlan
+from edge_agent.plan import BlockPlan
+from edge_agent.plan_ports import DevicePlan
 
 _LOG = logging.getLogger(__name__)
 #: a controller that asks nothing for so long has stopped, or its wire has (seconds; default of this project)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from edge_agent.bus.device_state import counted_timeout_s
 from edge_agent.bus.request_time import wire_s
-from edge_agent.plan import DevicePlan, PortPlan
 from edge_agent.plan_annunciator import LEAST_ON_S, LEAST_S, LOOK_ON_S, OutputPlan
+from edge_agent.plan_ports import DevicePlan, PortPlan
 
 #: an answering board's own time for one answer (seconds; assumed), with thread and event loop
 REPLY_S = 0.05

@@ -28,7 +28,8 @@ from edge_agent.bus.device_state import (
 from edge_agent.bus.probes import LONG_PROBE, ProbeAccount
 from edge_agent.bus.request_time import read_bytes, wire_s
 from edge_agent.bus.schedule import Slot
-from edge_agent.plan import BlockPlan, DevicePlan, PortPlan
+from edge_agent.plan import BlockPlan
+from edge_agent.plan_ports import DevicePlan, PortPlan
 
 _LOG = logging.getLogger(__name__)
 _MAX_TEXT = 256

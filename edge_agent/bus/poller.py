@@ -48,7 +48,8 @@ from edge_agent.bus.second_attempt import second_attempt_ms
 from edge_agent.bus.sink import Codes, Row, Sink
 from edge_agent.errors import ControlError
 from edge_agent.logged_once import LoggedOnce
-from edge_agent.plan import BlockPlan, DevicePlan, Plan, PortPlan
+from edge_agent.plan import BlockPlan, Plan
+from edge_agent.plan_ports import DevicePlan, PortPlan
 
 __all__ = ["Codes", "Poller", "Row", "Sink", "blocks_of_port"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from drivers.frames import silence_s
 from drivers.plan import BlockRead
 from drivers.steps import TriggerStep
-from edge_agent.plan import PortPlan
+from edge_agent.plan_ports import PortPlan
 
 #: unit id, function, address, count, CRC; also the reply to a write
 _REQUEST_BYTES = 8

@@ -242,7 +242,7 @@ def _port(profile: Profile, options: argparse.Namespace, words: Words) -> BusPor
     Raises:
         ToolError: there is no such port, or it is only listened to.
     """
-    from edge_agent.plan import PortPlan
+    from edge_agent.plan_ports import PortPlan
     from edge_agent.ports import make_port
     from edge_agent.tools.where import named, port_of
 

@@ -24,7 +24,8 @@ from edge_agent.compile import compile_site
 from edge_agent.control import ask
 from edge_agent.errors import ConfigError, ToolError
 from edge_agent.journal import seal_journal, write_journal
-from edge_agent.plan import DevicePlan, Plan
+from edge_agent.plan import Plan
+from edge_agent.plan_ports import DevicePlan
 from edge_agent.replacements import Replacement, add_replacement
 from edge_agent.state_dir import CONTROL
 from edge_agent.tools.where import named, port_of

@@ -208,7 +208,7 @@ def port_of(found: Named) -> BusPort:
     """Returns the port for a tool that reads registers, closed."""
     if found.lent is not None and found.socket is not None:
         return BorrowedPort(found.socket, found.lent.id)
-    from edge_agent.plan import PortPlan
+    from edge_agent.plan_ports import PortPlan
     from edge_agent.ports import make_port
 
     if found.host:

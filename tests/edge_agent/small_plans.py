@@ -4,13 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 from drivers.plan import BlockRead, PointStep
-from edge_agent.plan import BlockPlan, DevicePlan, PointPlan
+from edge_agent.plan import BlockPlan, Plan, PointPlan, SpoolPlan, UplinkPlan
+from edge_agent.plan_ports import DevicePlan, PortPlan
 from rules import Confirmation, Direction, LimitRule, Mark, PointRules, Severity, SilenceRule
 
 #: without it every event would carry the mark ``trial``
 CONFIRMED = Confirmation(by="Li Wei", at="2026-11-20", document="limits.pdf", digest=bytes(32))
+#: to nowhere
+UPLINK = UplinkPlan(
+    host="",
+    port=0,
+    tls_ca="",
+    username="",
+    password_file="",
+    seal_interval_s=2.0,
+    metered=False,
+    collector_keys=(),
+    backlog_share=0.5,
+)
+
+
+def plan(
+    *,
+    ports: Sequence[PortPlan] = (),
+    devices: Sequence[DevicePlan] = (),
+    blocks: Sequence[BlockPlan] = (),
+    points: Sequence[PointPlan] = (),
+    uplink: UplinkPlan = UPLINK,
+    **parts: Any,
+) -> Plan:
+    """Returns a plan of these parts; ``parts`` are other fields of the record."""
+    return Plan(
+        en="test",
+        zh="测试",
+        ports=tuple(ports),
+        devices=tuple(devices),
+        blocks=tuple(blocks),
+        points=tuple(points),
+        uplink=uplink,
+        spool=SpoolPlan(quota_bytes=1, reserve_bytes=0, retention_days=1),
+        inputs=(),
+        version="test",
+        **parts,
+    )
 
 
 def device(id: str = "d1", *, unit_id: int = 1, port: int = 0, max_reply_s: float = 1.0, gap_ms: int = 0) -> DevicePlan:

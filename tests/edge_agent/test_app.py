@@ -295,10 +295,10 @@ async def test_a_reading_whose_judgement_fails_is_kept(tmp_path: Path, monkeypat
     monkeypatch.setattr(agent.judge, "judge_row", fail)
     width = len(agent.plan.blocks[0].points)
     with pytest.raises(TypeError):
-        agent._take_row(0, 1_000, (1,) * width, None, 2_000)
+        agent.rows.take(0, 1_000, (1,) * width, None, 2_000)
     assert agent.columns.readings == width
 
 
 async def test_a_reload_before_the_store_was_asked_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match="still asking its store"):
-        await _agent(tmp_path).reload()
+        await _agent(tmp_path).reloads.reload()

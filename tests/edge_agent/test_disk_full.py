@@ -117,7 +117,7 @@ async def test_on_a_full_disk_quiet_data_are_thinned_and_none_go(bench: Bench, s
             file.write(bytes(4096))
     bench.keeper.keep_catalogue(CATALOGUE.hash, CATALOGUE_ENVELOPE)
     number = 0
-    while bench.keeper.counts["thinned_batches"] < 200 and number < 3000:
+    while bench.keeper.counts["thinned_batches"] < 200 and number < 6000:
         number += 1
         bench.clock.pass_s(300)
         bench.keeper.seal_data(content(bench.clock(), 300))

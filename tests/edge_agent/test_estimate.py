@@ -7,36 +7,15 @@ from dataclasses import replace
 import pytest
 
 from edge_agent.estimate import estimate
-from edge_agent.plan import Plan, SpoolPlan, UplinkPlan
-from tests.edge_agent.small_plans import block, point
+from edge_agent.plan import Plan
+from tests.edge_agent.small_plans import UPLINK, block, point
+from tests.edge_agent.small_plans import plan as small_plan
 
 
 def plan(readings_per_s: int, *, seal_s: float = 2.0, host: str = "127.0.0.1") -> Plan:
-    uplink = UplinkPlan(
-        host=host,
-        port=1883,
-        tls_ca="",
-        username="",
-        password_file="",
-        seal_interval_s=seal_s,
-        metered=False,
-        collector_keys=(),
-        backlog_share=0.5,
-    )
+    uplink = replace(UPLINK, host=host, port=1883, seal_interval_s=seal_s)
     blocks = tuple(block(offsets=range(20)) for _ in range(readings_per_s // 20))
-    spool = SpoolPlan(quota_bytes=1, reserve_bytes=0, retention_days=1)
-    return Plan(
-        en="x",
-        zh="x",
-        ports=(),
-        devices=(),
-        blocks=blocks,
-        points=(point(),),
-        uplink=uplink,
-        spool=spool,
-        inputs=(),
-        version="",
-    )
+    return small_plan(blocks=blocks, points=(point(),), uplink=uplink)
 
 
 @pytest.mark.parametrize(("readings", "card", "up"), [(200, 666, 917), (1000, 749, 2035)])

@@ -18,8 +18,9 @@ from drivers.port import ReadRequest
 from edge_agent.bus.poller import Codes, Row
 from edge_agent.compile import compile_site
 from edge_agent.errors import ConfigError
-from edge_agent.plan import Plan, PortPlan
+from edge_agent.plan import Plan
 from edge_agent.plan_diff import difference, keep_phases, unchanged_ports
+from edge_agent.plan_ports import PortPlan
 from edge_agent.ports import PortMaker
 from edge_agent.ports_running import RunningPorts
 from edge_agent.read_once import read_once

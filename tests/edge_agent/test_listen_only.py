@@ -10,7 +10,8 @@ import pytest
 
 from drivers.port import BusPort
 from edge_agent.compile import compile_site
-from edge_agent.plan import Plan, PortPlan
+from edge_agent.plan import Plan
+from edge_agent.plan_ports import PortPlan
 from edge_agent.read_once import read_once
 from simulators.bus_owner import OwnedBus
 from simulators.plant import SerialLine, read_plant

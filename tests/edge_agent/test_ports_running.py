@@ -13,8 +13,9 @@ from drivers.port import BusPort, ReadRequest, ReadResult, WriteRequest, WriteRe
 from edge_agent import ports_running
 from edge_agent.compile import compile_site
 from edge_agent.errors import ControlError
-from edge_agent.plan import Plan, PortPlan
+from edge_agent.plan import Plan
 from edge_agent.plan_diff import unchanged_ports
+from edge_agent.plan_ports import PortPlan
 from edge_agent.ports_running import RunningPorts
 from tests.edge_agent.running_agent import site
 from tests.edge_agent.site_files import write_site

@@ -14,7 +14,8 @@ from contracts.quality import GOOD, ILLEGAL_ADDRESS, NO_REPLY, NOT_ASKED, OVER_R
 from drivers.plan import TriggerStep
 from drivers.port import ReadRequest, ReadResult, WriteRequest, WriteResult
 from edge_agent.compile import compile_site
-from edge_agent.plan import Plan, PointPlan, PortPlan
+from edge_agent.plan import Plan, PointPlan
+from edge_agent.plan_ports import PortPlan
 from edge_agent.read_once import read_once
 from edge_agent.readings import describe, engineering_value, value_text
 from rules.point_state import PointRules

@@ -9,7 +9,6 @@ import pytest
 
 from contracts import quality
 from edge_agent.errors import PlanError
-from edge_agent.plan import Plan, SpoolPlan, UplinkPlan
 from edge_agent.plan_own import OwnPlan
 from edge_agent.reload_trial import (
     TABLE,
@@ -23,24 +22,13 @@ from edge_agent.reload_trial import (
     trial_from_bytes,
     trial_to_bytes,
 )
-from tests.edge_agent.small_plans import block, device, point
+from tests.edge_agent.small_plans import block, device, plan, point
 
 S = 1_000_000
-UPLINK = UplinkPlan(
-    host="", port=0, tls_ca="", username="", password_file="", seal_interval_s=2.0, metered=False, collector_keys=(),
-    backlog_share=0.5,
-)  # fmt: skip
-PLAN = Plan(
-    en="Test",
-    zh="测试",
-    ports=(),
+PLAN = plan(
     devices=(device("fast"), device("slow", unit_id=2)),
     blocks=(block(interval_ms=1000), block(device=1, first_point=1, interval_ms=60_000)),
     points=(point("fast/pressure"), point("slow/pressure")),
-    uplink=UPLINK,
-    spool=SpoolPlan(quota_bytes=1, reserve_bytes=0, retention_days=1),
-    inputs=(),
-    version="0",
 )
 
 

@@ -14,6 +14,7 @@ from edge_agent.compile import compile_site
 from edge_agent.errors import EdgeError
 from edge_agent.judge import Judge
 from edge_agent.plan import Plan
+from edge_agent.plan_own import OwnPlan
 from edge_agent.plan_store import PlanStore
 from edge_agent.readings import Tick
 from edge_agent.reload import Reloader
@@ -71,6 +72,18 @@ class Sealer:
         self.events += events
 
 
+class Parts:
+    """A gateway without bursts, annunciator and monitoring."""
+
+    def start_bursts(self, plan: Plan) -> None: ...
+
+    def start_annunciator(self, plan: Plan) -> None: ...
+
+    async def stop_bursts(self) -> None: ...
+
+    async def serve_metrics(self, own: OwnPlan) -> None: ...
+
+
 class Agent:
     """What a reload touches."""
 
@@ -80,7 +93,7 @@ class Agent:
         self.judge = Judge("g-aaaaaaaaaaaa", bytes(16), plan.points, plan.row_blocks, self.clock)
         self.judge.begin()
         self.columns = Collector(plan.row_blocks, plan.points)
-        self.sealer, self.ports = Sealer(), Ports(plan)
+        self.sealer, self.ports, self.parts = Sealer(), Ports(plan), Parts()
         self.refuses = False
 
     def clock(self) -> int:
@@ -96,14 +109,6 @@ class Agent:
     def latest(self) -> list[Tick]:
         found = [(number, self.columns.latest(number)) for number in range(len(self.plan.row_blocks))]
         return [(number, *tick) for number, tick in found if tick is not None]
-
-    def start_bursts(self) -> None: ...
-
-    def start_annunciator(self) -> None: ...
-
-    async def stop_bursts(self) -> None: ...
-
-    async def serve_metrics(self) -> None: ...
 
     def hear(self, *devices: str) -> None:
         for number, block in enumerate(self.plan.blocks):

@@ -21,21 +21,13 @@ from edge_agent.spending import Spending
 from edge_agent.spool_records import EpochRow
 from edge_agent.traffic import Counters
 from tests.edge_agent.chains import Clock
+from tests.edge_agent.small_plans import UPLINK
 
 GATEWAY = "g-abcdefghijkl"
 BOOT = bytes(range(16))
 NOVEMBER_22 = 1_795_305_600_000_000
-PLAN = UplinkPlan(
-    host="broker",
-    port=1883,
-    tls_ca="",
-    username="",
-    password_file="",
-    seal_interval_s=60.0,
-    metered=True,
-    collector_keys=(),
-    backlog_share=0.5,
-    link=LinkPlan(allowance_bytes=1_000_000),
+PLAN = replace(
+    UPLINK, host="broker", port=1883, seal_interval_s=60.0, metered=True, link=LinkPlan(allowance_bytes=1_000_000)
 )
 
 

@@ -20,6 +20,7 @@ from edge_agent.errors import SpoolError
 from edge_agent.put_aside import kept_aside, put_aside
 from edge_agent.seal import Sealed
 from edge_agent.spool import Candidate, Commit, EpochRow, Spool, batch_id, split_id
+from edge_agent.spool_room import oldest
 from edge_agent.spool_thread import SpoolThread, connect_file
 from tests.edge_agent.chains import SIGNER, Clock, new_chain, seal_data
 from tests.reliability.crash_vfs import Does, Recording, RecordingVfs
@@ -115,7 +116,7 @@ def test_a_lane_whose_newest_batches_are_gone_keeps_its_head(tmp_path: Path) -> 
 def test_dropping_needs_a_loss_record_and_is_remembered(tmp_path: Path) -> None:
     spool, batches = _filled(tmp_path / "spool.db", 4)
     every = Candidate(epoch_no=1, lane=Lane.DATA, ranges=[(1, 4)])
-    found = spool.oldest([every], want_bytes=len(batches[0].envelope) + 1)
+    found = oldest(spool, [every], want_bytes=len(batches[0].envelope) + 1)
     assert found is not None
     assert (found.first, found.last, found.digest, found.readings) == (1, 2, batches[1].digest, 4)
     loss = LossRecord(

@@ -118,8 +118,43 @@ def test_other_errors_do_not_wear_the_card(spool: Spool, monkeypatch: pytest.Mon
 
 def test_a_log_that_is_not_there_needs_no_writing(tmp_path: Path) -> None:
     db = apsw.Connection(str(tmp_path / "new.db"))
-    spool_log.write_log_again(db)
+    assert spool_log.write_log_again(db) == 0
     prepare(db)
+    db.close()
+
+
+def test_whoever_opens_the_file_writes_again_what_the_log_holds_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "spool.db"
+    frame = 24 + spool_open.PAGE_BYTES
+    _with_a_log(path, commits=3)
+    log = path.with_name("spool.db-wal")
+    before = log.read_bytes()
+    written: list[int] = []
+    real = spool_log.os.pwrite
+    monkeypatch.setattr(spool_log.os, "pwrite", lambda *given: written.append(len(given[1])) or real(*given))
+    again = Spool(connect_file(path), quota_bytes=1 << 30, reserve_bytes=0)
+    again.open()
+    assert log.read_bytes() == before
+    assert 32 + 3 * frame <= sum(written) < len(before)
+    written.clear()
+    again.close()
+    again.open()
+    assert written == [], "the same process knows that its syncs have worked"
+    again.close()
+    Spool(connect_file(path), quota_bytes=1 << 30, reserve_bytes=0).open()
+    assert sum(written) == 32 + frame, "a log that was emptied holds the one page that empties it"
+
+
+@pytest.mark.parametrize("head", [b"", b"short", bytes(32), b"\xff" * 32])
+def test_a_log_without_a_head_is_written_again_as_a_whole(tmp_path: Path, head: bytes) -> None:
+    path = tmp_path / "a.db"
+    db = apsw.Connection(str(path))
+    data = head + bytes(range(200)) * 700
+    path.with_name("a.db-wal").write_bytes(data)
+    assert spool_log.write_log_again(db) == len(data)
+    assert path.with_name("a.db-wal").read_bytes() == data
     db.close()
 
 

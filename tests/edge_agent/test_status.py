@@ -18,11 +18,15 @@ class Agent:
     def __init__(self) -> None:
         self.told: list[dict[str, Any]] = []
 
+    @property
+    def requests(self) -> Agent:
+        return self
+
     def inhibit(self, point: str, **words: Any) -> ResetResult:
         self.told.append(words)
         return ResetResult()
 
-    def reset_alarm(self, point: str, rule: str, by: str) -> ResetResult:
+    def reset(self, point: str, rule: str, by: str) -> ResetResult:
         self.told.append({"by": by})
         return ResetResult()
 

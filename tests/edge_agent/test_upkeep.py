@@ -16,13 +16,14 @@ from contracts.batch import Anchor, ClockState
 from contracts.quality import CALIBRATION_OVERDUE, FAULT, GOOD, OVER_RANGE
 from contracts.visit import Visit
 from edge_agent.content import Content
-from edge_agent.plan import Plan, SpoolPlan, UplinkPlan
+from edge_agent.plan import Plan
 from edge_agent.plan_upkeep import UpkeepPlan, Watched
 from edge_agent.sealer import parted
 from edge_agent.trusted_day import PROOF_US
 from edge_agent.upkeep import AGAIN_US, UpkeepBook
 from edge_agent.upkeep_file import FILE, JobRecord, Ledger, PointRecord, from_bytes, read_ledger, to_bytes
 from tests.edge_agent.small_plans import block, device, limit, point
+from tests.edge_agent.small_plans import plan as small_plan
 from tests.edge_agent.test_judge import S, judge_of
 
 DAY_US = 86_400_000_000
@@ -59,27 +60,10 @@ def plan(
     *, days: int = 180, serial: str = "", calibrated: str = "", street: str = "", job: str = "calibration"
 ) -> Plan:
     """Two points in one block; the first is watched."""
-    return Plan(
-        en="g",
-        zh="网",
-        ports=(),
+    return small_plan(
         devices=(replace(device("d1"), serial=serial),),
         blocks=(block(offsets=(0, 1)),),
         points=(point(A), point(B)),
-        uplink=UplinkPlan(
-            host="",
-            port=0,
-            tls_ca="",
-            username="",
-            password_file="",
-            seal_interval_s=2.0,
-            metered=False,
-            collector_keys=(),
-            backlog_share=0.5,
-        ),
-        spool=SpoolPlan(quota_bytes=1, reserve_bytes=0, retention_days=7),
-        inputs=(),
-        version="test",
         upkeep=UpkeepPlan(
             watched=(Watched(point=A, job=job, days=days),),
             streets=(street,) if street else (),

@@ -10,7 +10,8 @@ moment, what a power cut there may leave:
 * a file made or removed since its directory was synced may be there or not.
 
 After a sync that failed the kernel takes what was to be synced for clean: a later sync that succeeds does not
-write it, unless something else was written to its page since.
+write it, unless something else was written to its page since.  A truncation is the file system's own record, which
+the next sync writes; what was forgotten behind the new end is gone with it.
 
 Sectors are whole: a disk that tears one, or that says it has synced and has not, is not modelled, nor is
 damage to what was synced before.  When the directory is synced follows SQLite's unix VFS (os_unix.c:
@@ -157,6 +158,12 @@ class _Waiting:
     #: whether a sync of it has failed: the next one does not write it, unless its page was written to again
     is_forgotten: bool = False
 
+    def cut_at(self, end: int) -> bool:
+        """Leaves out the sectors that lie behind a new end of the file; returns whether any is left."""
+        first = self.op.offset // SECTOR
+        self.sectors = [sector for sector in self.sectors if (first + sector) * SECTOR < end]
+        return bool(self.sectors)
+
 
 @dataclass(slots=True)
 class _Content:
@@ -173,6 +180,8 @@ class _Content:
                 here = [sector for sector in here if not dirty.isdisjoint(_pages(item.op, [sector]))]
             if here:
                 _apply(self.durable, item.op, here)
+                if item.op.does is Does.TRUNCATE:
+                    left = [kept for kept in left if kept.cut_at(item.op.offset)]
             if len(here) < len(item.sectors):
                 item.sectors = [sector for sector in item.sectors if sector not in here]
                 left.append(item)
@@ -205,7 +214,7 @@ class Disk:
             self.synced += 1
         elif op.does is Does.FAILED_SYNC:
             for item in self._files[op.file].pending:
-                item.is_forgotten = True
+                item.is_forgotten = item.op.does is Does.WRITE
         else:
             self._files[op.file].pending.append(_Waiting(self._count, op, list(range(_sectors(op)))))
         if op.with_directory:

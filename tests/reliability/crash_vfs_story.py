@@ -145,18 +145,21 @@ class WatchedSpool(Spool):
         for _, loss in commit.drop:
             self.diary.count(f"batches {loss.cause}", loss.last - loss.first + 1)
 
-    def _write_log_again(self, db: apsw.Connection) -> None:
-        super()._write_log_again(db)
+    def _write_log_again(self, db: apsw.Connection) -> int:
+        size = super()._write_log_again(db)
+        if not size:
+            return 0
         log = Path(db.filename_wal)
         recording = self.diary.recording
         file = recording.file(log.name)
-        recording.add(Op(Does.WRITE, file, log.name, data=log.read_bytes()))
+        recording.add(Op(Does.WRITE, file, log.name, data=log.read_bytes()[:size]))
         self.diary.count("logs written again")
         if recording.fails(log.name):
             recording.add(Op(Does.FAILED_SYNC, file, log.name))
             self._is_doubtful = True
             raise OSError("the disk of this test does not sync")
         recording.add(Op(Does.SYNC, file, log.name))
+        return size
 
     def release(self, epoch_no: int, lane: Lane, first: int, last: int) -> int:
         removed = super().release(epoch_no, lane, first, last)
@@ -282,7 +285,7 @@ class Story:
         return new_chain(self.clock, epoch, origin, genesis)
 
     async def start(self) -> None:
-        """Starts an agent on what lies there (edge_agent/app.py does it in the same order)."""
+        """Starts an agent on what lies there (edge_agent/own_epoch.py does it in the same order)."""
         self.thread = OnRecordedDisk(self.path, self.vfs, self.diary, quota_bytes=self._quota, spool=self.spool)
         opened = self.thread.open_now()
         if self.is_whole and (opened.put_aside is not None or opened.remark):

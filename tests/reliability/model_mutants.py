@@ -15,7 +15,7 @@ from unittest import mock
 from collector.receipts import sign_receipt
 from collector.store import Store
 from contracts.receipt import Receipt
-from edge_agent import app
+from edge_agent import own_epoch
 from edge_agent.delivery import Claim, Delivery
 from edge_agent.keeper import Keeper
 from edge_agent.seal import Sealed
@@ -128,7 +128,7 @@ def _false_digests(world: World) -> None:
 
 def _same_epoch(stack: ExitStack) -> None:
     # Every start has the same epoch; everything else that is random stays so.
-    _replace(stack, app, "os", SimpleNamespace(urandom=lambda size: b"\x11" * size))
+    _replace(stack, own_epoch, "os", SimpleNamespace(urandom=lambda size: b"\x11" * size))
 
 
 def _starts_again(world: World) -> None:

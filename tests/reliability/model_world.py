@@ -197,7 +197,7 @@ class World(Record):
         for point, value, one in zip(KEYS[block], values, codes, strict=True):
             self.samples[agent.boot.boot_id, point, time_us] = value_mark(value, one)
         found = codes if any(codes) else None
-        agent.agent._take_row(block, time_us, values, found, tick_us + _REPLY_US)
+        agent.agent.rows.take(block, time_us, values, found, tick_us + _REPLY_US)
 
     def seal(self) -> None:
         """Looks for silence and seals what waits, as the sealing loop does when its interval is over."""

@@ -107,8 +107,9 @@ class OfferBeforeCommit(Story):
 
 
 class _TrustsTheLog(WatchedSpool):
-    def _write_log_again(self, db: apsw.Connection) -> None:
+    def _write_log_again(self, db: apsw.Connection) -> int:
         self._is_doubtful = False
+        return 0
 
 
 class SyncOnceMore(FailingDisk):

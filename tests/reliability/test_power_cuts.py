@@ -160,6 +160,15 @@ def test_after_a_failed_sync_the_next_one_writes_only_pages_that_were_written_to
     assert _states(*lost, _op(Does.WRITE, data=A), _op(Does.SYNC)) == {(("a", A),)}, "written over itself"
 
 
+def test_a_failed_sync_does_not_undo_a_truncation() -> None:
+    long = (*MADE, _op(Does.WRITE, data=A + B), _op(Does.SYNC))
+    cut = (*long, _op(Does.TRUNCATE, offset=SECTOR), _op(Does.FAILED_SYNC))
+    assert _states(*cut, _op(Does.SYNC)) == {(("a", A),)}
+    assert _states(*cut, _op(Does.WRITE, offset=SECTOR, data=A), _op(Does.SYNC)) == {(("a", A + A),)}
+    lost = (*long, _op(Does.WRITE, offset=4096, data=B), _op(Does.FAILED_SYNC), _op(Does.TRUNCATE, offset=SECTOR))
+    assert _states(*lost, _op(Does.SYNC)) == {(("a", A),)}, "what was forgotten behind the end is gone with it"
+
+
 def test_what_is_chosen_is_always_a_part_of_what_is_not_synced() -> None:
     units = [(number, sector) for number in range(1, 6) for sector in range(3)]
     chance = random.Random(1)

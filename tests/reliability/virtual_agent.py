@@ -26,7 +26,8 @@ from drivers.plan import BlockRead, PointStep
 from edge_agent import clock, mqtt_link, put_aside, spool_open
 from edge_agent.app import Agent
 from edge_agent.clock import AnchorClock
-from edge_agent.plan import BlockPlan, Plan, PortPlan, SpoolPlan, UplinkPlan
+from edge_agent.plan import BlockPlan, Plan, SpoolPlan, UplinkPlan
+from edge_agent.plan_ports import PortPlan
 from edge_agent.seal import Boot, Chain, Sealed
 from tests.edge_agent.small_plans import device, limit, point
 from tests.reliability.virtual_broker import Broker, BrokerLink
@@ -195,6 +196,7 @@ class VirtualAgent:
         outside.agent = self
         self.agent = Agent(config_path=folder / "site.toml", state_dir=folder, plan=plan, signer=signer, boot=boot)
         self.agent.clock = AnchorClock(monotonic=self.now_us, wall=self.wall_us, discipline=lambda: (False, None))
+        self.agent.own_epoch._anchor = self.agent.clock.anchor
         spool = self.agent.spool
         spool._seconds = self.loop.time
         spool._spool = FaultySpool(
@@ -219,7 +221,7 @@ class VirtualAgent:
         """Opens the store, begins an epoch and starts the uplink."""
 
         async def begin() -> None:
-            await self.agent._open_store()
+            await self.agent.own_epoch.begin()
             self.agent._start_uplink()
 
         self._run(begin(), 5.0)

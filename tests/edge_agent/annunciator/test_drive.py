@@ -16,10 +16,12 @@ from edge_agent.annunciator import Annunciator
 from edge_agent.annunciator.switching import Outcome
 from edge_agent.bus.lending import FIRST
 from edge_agent.errors import ControlError
-from edge_agent.plan import Plan, PortPlan, SpoolPlan, UplinkPlan
+from edge_agent.plan import Plan
 from edge_agent.plan_annunciator import AnnunciatorPlan, OutputPlan, ReadBack, WriteStep
+from edge_agent.plan_ports import PortPlan
 from tests.edge_agent.annunciator.test_sequence import event
 from tests.edge_agent.small_plans import device
+from tests.edge_agent.small_plans import plan as small_plan
 
 S = 1_000_000
 BUS = PortPlan(id="bus-1", kind="serial", device="/dev/null", baud=9600, parity="N", stop_bits=1)
@@ -45,27 +47,9 @@ WATCHED = output("r8", "alive", 7, drops_by="watchdog", hold_s=30.0)
 
 
 def plan(*outputs: OutputPlan) -> Plan:
-    return Plan(
-        en="t",
-        zh="测",
+    return small_plan(
         ports=(BUS,),
         devices=(device("d1", max_reply_s=0.5),),
-        blocks=(),
-        points=(),
-        uplink=UplinkPlan(
-            host="",
-            port=0,
-            tls_ca="",
-            username="",
-            password_file="",
-            seal_interval_s=2.0,
-            metered=False,
-            collector_keys=(),
-            backlog_share=0.5,
-        ),
-        spool=SpoolPlan(quota_bytes=1, reserve_bytes=0, retention_days=0),
-        inputs=(),
-        version="0",
         annunciator=AnnunciatorPlan(outputs=outputs, severities=("red", "orange")) if outputs else None,
     )
 

@@ -17,7 +17,8 @@ from edge_agent.bus.budget import PortBudget, port_budget
 from edge_agent.bus.poller import Codes, Poller, Row
 from edge_agent.bus.request_time import wire_s
 from edge_agent.errors import ControlError
-from edge_agent.plan import BlockPlan, DevicePlan, PortPlan
+from edge_agent.plan import BlockPlan
+from edge_agent.plan_ports import DevicePlan, PortPlan
 
 LINE = PortPlan(id="bus-1", kind="serial", device="/dev/null", baud=9600, parity="N", stop_bits=1)
 

@@ -10,7 +10,8 @@ from drivers.frames import silence_s
 from drivers.steps import TriggerStep
 from edge_agent.bus.budget import AlarmBound, deadline_s, port_budget, slot_deadline_ms, unmet
 from edge_agent.bus.request_time import bits_per_character, read_bytes, wire_s, write_bytes
-from edge_agent.plan import BlockPlan, DevicePlan, PortPlan
+from edge_agent.plan import BlockPlan
+from edge_agent.plan_ports import DevicePlan, PortPlan
 from tests.edge_agent.small_plans import block, device, read
 
 LINE = PortPlan(id="bus-1", kind="serial", device="/dev/null", baud=9600, parity="N", stop_bits=1)

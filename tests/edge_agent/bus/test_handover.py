@@ -17,7 +17,8 @@ from edge_agent.bus.device_state import Phase
 from edge_agent.bus.handover import Estate
 from edge_agent.bus.poller import Poller
 from edge_agent.bus.schedule import Schedule, Slot
-from edge_agent.plan import BlockPlan, DevicePlan
+from edge_agent.plan import BlockPlan
+from edge_agent.plan_ports import DevicePlan
 from tests.edge_agent.bus.virtual_bus import Answer, Script, ScriptedPort, VirtualTime, answers, silent
 from tests.edge_agent.small_plans import block, device
 

@@ -19,7 +19,8 @@ from edge_agent.bus.budget import PortBudget, port_budget
 from edge_agent.bus.device_state import RETURN_S
 from edge_agent.bus.poller import Poller
 from edge_agent.bus.schedule import ALARM_RUN
-from edge_agent.plan import BlockPlan, DevicePlan, PortPlan
+from edge_agent.plan import BlockPlan
+from edge_agent.plan_ports import DevicePlan, PortPlan
 from tests.edge_agent.bus.instant_bus import Reply, Seen, run
 from tests.edge_agent.bus.virtual_bus import Answer, ScriptedPort, VirtualTime
 from tests.edge_agent.small_plans import block, device
