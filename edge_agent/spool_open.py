@@ -33,9 +33,9 @@ from edge_agent.spool_records import (
 from edge_agent.transaction import transaction
 
 SCHEMA_VERSION = 1
-#: small pages write less per small commit: with 1024 bytes a seal each second costs a fifth more (``benchmarks/wear.py``)
+#: small pages write less per small commit: with 1024 bytes a seal each second costs a fifth more (benchmarks)
 PAGE_BYTES = 512
-#: the log is written back into the file when it holds so many pages
+#: the log is written back into the file when it holds so many pages, or as many bytes in larger ones
 _LOG_PAGES = 3500
 #: where a file has its ``application_id`` (fileformat2.html, section 1.3)
 _ID_PLACE = 68
@@ -84,9 +84,15 @@ def grow_log(db: apsw.Connection) -> None:
     db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
 
 
-def is_log_long(pages: int) -> bool:
-    """Returns whether a log of so many pages is to be moved into the file."""
-    return pages >= _LOG_PAGES
+def is_log_long(log_bytes: int) -> bool:
+    """Returns whether a log whose pages have so many bytes is to be moved into the file."""
+    return log_bytes >= _LOG_PAGES * PAGE_BYTES
+
+
+def page_bytes(db: apsw.Connection) -> int:
+    """Returns the size of the file's pages: it stays what it was when the file was made."""
+    size: Any = db.execute("PRAGMA page_size").get
+    return int(size)
 
 
 def look_over(db: apsw.Connection) -> None:
@@ -112,16 +118,14 @@ def look_over(db: apsw.Connection) -> None:
 def file_bytes(db: apsw.Connection) -> int:
     """Returns how long the file is when the log has been moved into it."""
     pages: Any = db.execute("PRAGMA page_count").get
-    size: Any = db.execute("PRAGMA page_size").get
-    return int(pages * size)
+    return int(pages) * page_bytes(db)
 
 
 def used_bytes(db: apsw.Connection) -> int:
     """Returns how much of the file is in use; free pages inside it will be used again."""
     pages: Any = db.execute("PRAGMA page_count").get
     free: Any = db.execute("PRAGMA freelist_count").get
-    size: Any = db.execute("PRAGMA page_size").get
-    return int((pages - free) * size)
+    return int(pages - free) * page_bytes(db)
 
 
 def read_all(db: apsw.Connection) -> Opened:
