@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from contracts.batch import AlarmEvent, Statement
 from contracts.errors import ContractError
@@ -402,8 +402,9 @@ class Judge:
             begun = point.state.inhibit
             restored, made = restore(point.plan.rules, state, boot=self._boot, now_us=now, known_elapsed=same_boot)
             if begun is not None:
-                # Somebody did not wait for the store; his inhibit is stated already.
+                # Somebody did not wait for the store; his inhibit is stated already, and knows the newest sample.
                 restored = begin_inhibit(restored, reason=begun.reason, by=begun.by, until_us=begun.until_us)
+                restored = replace(restored, inhibit=begun)
             self._take(point, restored, made, events)
             if begun is None and (going := restored.inhibit) is not None and going.until_us > now:
                 # Since when is not kept, and need not be: nobody sampled while the agent was away.

@@ -108,6 +108,8 @@ class Spool:
         self._is_doubtful = True
         #: pages in the log, as of the last commit
         self._log_pages = 0
+        #: how often in a row the disk has failed while the log was moved
+        self._failed_moves = 0
         #: whether an epoch lies in the file, as of the last successful call
         self.has_epochs = False
 
@@ -339,13 +341,16 @@ class Spool:
     def _move_log(self, db: apsw.Connection) -> None:
         """Moves a long log into the file; what was committed is durable whatever becomes of that.
 
-        SQLite would do it by itself, and keep to itself that a sync failed.
+        SQLite would do it by itself, and keep to itself that a sync failed.  Where the disk fails it is tried again
+        with a log of twice the length: each time the whole log is written again.
         """
-        if not is_log_long(self._log_pages):
+        if not is_log_long(db, self._log_pages >> self._failed_moves):
             return
         try:
             db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            self._failed_moves = 0
         except apsw.IOError as error:
+            self._failed_moves += 1
             _LOG.error("the spool's log could not be moved into its file (%s): it is opened anew", error)
             self._fail(error)
         except apsw.Error as error:

@@ -74,6 +74,8 @@ def empty_log(db: apsw.Connection) -> None:
     version = db.execute("PRAGMA user_version").get
     # SQLite begins the log anew with the next thing that it writes, whatever that is.
     db.execute(f"PRAGMA user_version={version}")
+    # Closing would move that page too, but apsw holds Python's interpreter lock meanwhile (``transaction.py``).
+    db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
 
 def look_at_log(db: apsw.Connection) -> None:
@@ -85,42 +87,48 @@ def look_at_log(db: apsw.Connection) -> None:
     Raises:
         ValueError: the log is damaged: commits in it are out of SQLite's reach.
     """
-    log = Path(db.filename_wal)
     # NOOP: it only tells how many frames there are.
     end = db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP)[0]
-    try:
-        data = log.read_bytes() if log.stat().st_size > _HEADER_BYTES else b""
-    except FileNotFoundError:
+    path = Path(db.filename_wal)
+    if not path.exists():
         return
-    if not data:
-        return
-    magic, _, page, _ = struct.unpack_from(">4I", data)
-    order = ">" if magic & 1 else "<"
-    if magic & ~1 != _MAGIC or _sums(data[:24], order, (0, 0)) != struct.unpack_from(">2I", data, 24):
-        raise ValueError("the beginning of its log is not what was written")
-    if _has_two_commits(data, max(end, 0), page + _FRAME_HEAD_BYTES, order):
-        raise ValueError("its log is damaged: commits lie behind a frame that is not what was written")
+    with path.open("rb", buffering=0) as log:
+        if os.fstat(log.fileno()).st_size <= _HEADER_BYTES:
+            return
+        head = os.pread(log.fileno(), _HEADER_BYTES, 0)
+        magic, _, page, _ = struct.unpack_from(">4I", head)
+        order = ">" if magic & 1 else "<"
+        if magic & ~1 != _MAGIC or _sums(head[:24], order, (0, 0)) != struct.unpack_from(">2I", head, 24):
+            raise ValueError("the beginning of its log is not what was written")
+        if _has_two_commits(log, max(end, 0), page + _FRAME_HEAD_BYTES, order):
+            raise ValueError("its log is damaged: commits lie behind a frame that is not what was written")
 
 
-def _has_two_commits(log: bytes, end: int, size: int, order: str) -> bool:
-    """Returns whether behind frame ``end`` one commit of this log follows another, with all that is between them."""
-    salts = log[16:24]
+def _has_two_commits(log: FileIO, end: int, size: int, order: str) -> bool:
+    """Returns whether behind frame ``end`` one commit of this log follows another, with all that is between them.
+
+    Frame by frame: a log that was once long stays so, and may be longer than what memory there is.
+    """
+    salts = os.pread(log.fileno(), 8, 16)
     first = _HEADER_BYTES + end * size
-    places = range(first, len(log) - size + 1, size)
-    commits = [at for at in places if log[at + 8 : at + 16] == salts and log[at + 4 : at + 8] != bytes(4)]
+    commits: list[int] = []
+    for at in range(first, os.fstat(log.fileno()).st_size - size + 1, size):
+        head = os.pread(log.fileno(), 16, at)
+        if head[8:16] == salts and head[4:8] != bytes(4):
+            commits.append(at)
     return any(
         all(_fits(log, at, size, order) for at in range(one, next_one + size, size))
         for one, next_one in itertools.pairwise(commits)
     )
 
 
-def _fits(log: bytes, at: int, size: int, order: str) -> bool:
+def _fits(log: FileIO, at: int, size: int, order: str) -> bool:
     """Returns whether a frame is what was written after the one before it, whatever that looks like now."""
-    before = 24 if at == _HEADER_BYTES else at - size + 16
-    sums = _sums(
-        log[at : at + 8] + log[at + _FRAME_HEAD_BYTES : at + size], order, struct.unpack_from(">2I", log, before)
-    )
-    return log[at + 8 : at + 16] == log[16:24] and sums == struct.unpack_from(">2I", log, at + 16)
+    before = os.pread(log.fileno(), 8, 24 if at == _HEADER_BYTES else at - size + 16)
+    salts = os.pread(log.fileno(), 8, 16)
+    frame = os.pread(log.fileno(), size, at)
+    sums = _sums(frame[:8] + frame[_FRAME_HEAD_BYTES:], order, struct.unpack(">2I", before))
+    return frame[8:16] == salts and sums == struct.unpack_from(">2I", frame, 16)
 
 
 def _sums(data: bytes, order: str, sums: tuple[int, ...]) -> tuple[int, ...]:

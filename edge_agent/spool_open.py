@@ -84,15 +84,9 @@ def grow_log(db: apsw.Connection) -> None:
     db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_RESTART)
 
 
-def is_log_long(log_bytes: int) -> bool:
-    """Returns whether a log whose pages have so many bytes is to be moved into the file."""
-    return log_bytes >= _LOG_PAGES * PAGE_BYTES
-
-
-def page_bytes(db: apsw.Connection) -> int:
-    """Returns the size of the file's pages: it stays what it was when the file was made."""
-    size: Any = db.execute("PRAGMA page_size").get
-    return int(size)
+def is_log_long(db: apsw.Connection, pages: int) -> bool:
+    """Returns whether a log of so many pages is to be moved into the file."""
+    return pages * _page_bytes(db) >= _LOG_PAGES * PAGE_BYTES
 
 
 def look_over(db: apsw.Connection) -> None:
@@ -118,14 +112,20 @@ def look_over(db: apsw.Connection) -> None:
 def file_bytes(db: apsw.Connection) -> int:
     """Returns how long the file is when the log has been moved into it."""
     pages: Any = db.execute("PRAGMA page_count").get
-    return int(pages) * page_bytes(db)
+    return int(pages) * _page_bytes(db)
+
+
+def _page_bytes(db: apsw.Connection) -> int:
+    # Of an old file it stays what it was when that was made.
+    size: Any = db.execute("PRAGMA page_size").get
+    return int(size)
 
 
 def used_bytes(db: apsw.Connection) -> int:
     """Returns how much of the file is in use; free pages inside it will be used again."""
     pages: Any = db.execute("PRAGMA page_count").get
     free: Any = db.execute("PRAGMA freelist_count").get
-    return int(pages - free) * page_bytes(db)
+    return int(pages - free) * _page_bytes(db)
 
 
 def read_all(db: apsw.Connection) -> Opened:

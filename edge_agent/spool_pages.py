@@ -16,6 +16,7 @@ import mmap
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +30,10 @@ _LOG_HEADER, _FRAME_HEADER = 32, 24
 _INDEX_INTERIOR, _INDEX_LEAF, _TABLE_LEAF = 0x02, 0x0A, 0x0D
 #: bytes of the values of serial types 0 to 9
 _SIZES = (0, 1, 2, 3, 4, 6, 8, 8, 0, 0)
+#: page sizes of spools; files that were made with 1024 are still in use
+_EVER = (PAGE_BYTES, 1024)
+#: so many rows tell the size of the pages that they lie on
+_ENOUGH_ROWS = 1000
 #: no row of a spool is longer: an envelope of 256 kB, and what stands beside it
 _LONGEST_ROW = 300_000
 #: columns of tables ``batch`` and ``catalogue`` (spool_schema.sql)
@@ -109,7 +114,13 @@ class SpoolPages:
         head = self._file[0:18]
         told = [int.from_bytes(head[16:18], "big")] if head.startswith(_MAGIC) else []
         told.append(int.from_bytes(self._log[8:12], "big"))
-        return next((size for size in told if 512 <= size <= 32768 and size & (size - 1) == 0), PAGE_BYTES)
+        plausible = (size for size in told if 512 <= size <= 32768 and size & (size - 1) == 0)
+        return next(plausible, None) or max(_EVER, key=self._rows_with)
+
+    def _rows_with(self, page: int) -> int:
+        """Returns how many rows there are if pages have this size; no more than tell it."""
+        self._page = page
+        return sum(1 for _ in islice(self.batches(), _ENOUGH_ROWS))
 
     def _read_log(self) -> None:
         salts = self._log[16:24]

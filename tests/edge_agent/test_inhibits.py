@@ -92,6 +92,21 @@ def test_one_that_begins_before_the_last_state_is_here_goes_on(was_inhibited: bo
     assert not again.end_inhibit(KEY, 203 * S).refused
 
 
+@pytest.mark.parametrize(("before", "seen"), [(200, 5), (5, 200), (None, 200)])
+def test_its_end_looks_at_the_newest_sample_and_not_at_one_of_the_last_run(before: int | None, seen: int) -> None:
+    plan = point(KEY, limit(value=10.0))
+    judge = judge_of(plan)
+    judge.inhibit(KEY, reason="maintenance", by="B", now_us=100 * S, until_us=900 * S)
+    if before is not None:
+        feed(judge, 101, before)
+    again = judge_of(plan, at=200 * S)
+    again.inhibit(KEY, reason="bump test", by="A", now_us=200 * S, until_us=300 * S)
+    feed(again, 201, seen)
+    again.restore(judge.state_bytes() or b"", same_boot=True)
+    result = again.end_inhibit(KEY, 203 * S)
+    assert words(result.events) == ([("H1", "active", "limit")] if seen == 200 else [])
+
+
 def test_what_cannot_be_is_refused_in_words() -> None:
     judge = judge_of(point(KEY))
     assert "no point" in judge.inhibit("x/y", reason="r", by="A", now_us=1, until_us=2).refused

@@ -15,6 +15,7 @@ import pytest
 from contracts.batch import Batch, Lane, Origin, decode_batch
 from contracts.envelope import decode_payload, open_envelope, split
 from contracts.keys import load_or_create
+from edge_agent import spool_open
 from edge_agent.commands.spool import run as spool_command
 from edge_agent.commands.words import Words
 from edge_agent.delivery import Delivery
@@ -104,6 +105,18 @@ def test_what_is_only_in_the_log_is_found(tmp_path: Path) -> None:
     (tmp_path / "copy.db-wal.kept").rename(tmp_path / "copy.db-wal")
     copy.write_bytes(data[: len(data) // 4])
     assert found_of(look(copy)) == all_of(made)
+
+
+def test_an_old_file_with_larger_pages_and_no_head_is_found_by_its_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_open, "PAGE_BYTES", 1024)
+    made = make_spool(tmp_path, batches=60)
+    without_log(made.path)
+    data = bytearray(made.path.read_bytes())
+    data[:1024] = os.urandom(1024)
+    made.path.write_bytes(data)
+    assert found_of(look(made.path)) == all_of(made)
 
 
 SEEDS = 12

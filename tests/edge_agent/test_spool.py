@@ -228,6 +228,53 @@ def test_a_disk_that_fails_while_the_log_is_moved_is_not_trusted_again(
     spool.close()
 
 
+def test_a_disk_that_never_takes_the_log_is_asked_less_and_less_often(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(spool_open, "_LOG_PAGES", 20)
+    disk = Recording()
+    vfs = RecordingVfs(disk)
+    spool = Spool(vfs.connect(tmp_path / "spool.db"), quota_bytes=1 << 20, reserve_bytes=0)
+    spool.open()
+
+    def commit() -> None:
+        spool.commit(Commit(epoch_no=1, state={"a": os.urandom(2000)}))
+        disk.ops.clear()
+
+    disk.fails = lambda name: name == "spool.db"
+    for _ in range(100):
+        commit()
+    most = len(caplog.records)
+    assert 3 <= most <= 6, "each time it is opened anew, and its whole log written again"
+    disk.fails = lambda name: False
+    long = spool._log_pages
+    for _ in range(100):
+        commit()
+    assert len(caplog.records) == most
+    assert spool._log_pages < long
+    spool.close()
+
+
+def test_a_file_with_larger_pages_has_no_longer_log(tmp_path: Path) -> None:
+    longest = {}
+    for page in (512, 1024):
+        folder = tmp_path / str(page)
+        folder.mkdir()
+        db = apsw.Connection(str(folder / "spool.db"))
+        db.execute(f"PRAGMA page_size={page}")
+        db.execute("PRAGMA journal_mode=WAL")
+        db.close()
+        spool = Spool(connect_file(folder / "spool.db"), quota_bytes=1 << 24, reserve_bytes=0)
+        spool.open()
+        pages = []
+        for _ in range(60):
+            spool.commit(Commit(epoch_no=1, state={"a": os.urandom(60_000)}))
+            pages.append(spool._log_pages)
+        longest[page] = max(pages) * page
+        spool.close()
+    assert longest[1024] == pytest.approx(longest[512], rel=0.1)
+
+
 @pytest.mark.parametrize("failing", ["spool.db", "spool.db-wal"])
 def test_a_disk_that_fails_while_the_spool_is_closed_is_asked_once(tmp_path: Path, failing: str) -> None:
     disk = Recording()

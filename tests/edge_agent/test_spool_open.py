@@ -158,6 +158,30 @@ def test_a_log_without_a_head_is_written_again_as_a_whole(tmp_path: Path, head: 
     db.close()
 
 
+def test_a_log_that_was_once_long_is_not_taken_into_memory(spool: Spool, tmp_path: Path) -> None:
+    log = tmp_path / "spool.db-wal"
+    spool.leave()
+    with log.open("r+b") as file:
+        file.truncate(50_000_000)
+    script = (
+        "import resource, sys; from pathlib import Path; from edge_agent.spool import Spool;"
+        "from edge_agent.spool_thread import connect_file as connect;"
+        "most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; before = most();"
+        "Spool(connect(Path(sys.argv[1])), quota_bytes=1, reserve_bytes=0).open(); print(most() - before)"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "spool.db")]
+    said = subprocess.run(command, capture_output=True, check=True, text=True)
+    assert int(said.stdout) < 20_000, "kB"
+
+
+def test_an_emptied_log_leaves_closing_nothing_to_wait_for(spool: Spool) -> None:
+    """apsw's ``close`` holds the interpreter's lock, so nothing may be left that it would move into the file."""
+    db = spool._db
+    assert db is not None
+    spool_log.empty_log(db)
+    assert db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP) == (1, 1)
+
+
 # -- the log, behind what SQLite can read of it ------------------------------------------------
 
 
