@@ -82,7 +82,7 @@ def prepare(site: Path, size: int, *, signer: Signer, ticks: int, interval_s: fl
     boot = Boot(boot_id=random.Random(_SEED).randbytes(16), counter=1)
     (state / "boot.json").write_text(json.dumps({"boot_id": boot.boot_id.hex(), "counter": boot.counter}) + "\n")
     begun = time.monotonic()
-    spool = Spool(connect_file(state / SPOOL), quota_bytes=4 * size + (1 << 30), reserve_bytes=0)
+    spool = Spool(connect_file(state / SPOOL))
     spool.open()
     try:
         return _fill(

@@ -91,7 +91,7 @@ class Own:
         self._columns = Collector(plan.row_blocks, plan.points)
         self._delivery = Delivery(self._gateway)
         self._delivery.add_epoch(self._row)
-        self._spool = Spool(connect_file(folder / "spool.db"), quota_bytes=1 << 40, reserve_bytes=0)
+        self._spool = Spool(connect_file(folder / "spool.db"))
         self._spool.open()
         self._spool.begin_epoch(self._row)
         self.size = 0

@@ -107,9 +107,7 @@ class Agent:
         self.boot = boot
         self.last_good_time = LastGoodTime(state_dir / LAST_GOOD_TIME)
         self.clock = AnchorClock(last_good_us=self.last_good_time.us)
-        self.spool = SpoolThread(
-            state_dir / SPOOL, quota_bytes=plan.spool.quota_bytes, reserve_bytes=plan.spool.reserve_bytes
-        )
+        self.spool = SpoolThread(state_dir / SPOOL)
         self.delivery = Delivery(self.gateway)
         self.judge = Judge(
             gateway_id=self.gateway,

@@ -61,7 +61,7 @@ def write_recovered(
     """
     remove_recovered(path)
     keys = {signer.key_id: Verifier(signer.public)}
-    spool = Spool(connect_file(path), quota_bytes=1 << 62, reserve_bytes=0)
+    spool = Spool(connect_file(path))
     batches = readings = too_large = written = 0
     try:
         spool.open()

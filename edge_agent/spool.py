@@ -90,17 +90,13 @@ T = TypeVar("T")
 class Spool:
     """Sealed batches in one SQLite file.  Not thread-safe: one thread owns it."""
 
-    def __init__(self, connect: Callable[[], apsw.Connection], *, quota_bytes: int, reserve_bytes: int) -> None:
+    def __init__(self, connect: Callable[[], apsw.Connection]) -> None:
         """Remembers how to connect; opens nothing.
 
         Args:
             connect: opens the database; called again after an I/O error.
-            quota_bytes: the most that batches may take.
-            reserve_bytes: the part of it that only alarms may use.
         """
         self._connect = connect
-        self._quota = quota_bytes
-        self._reserve = reserve_bytes
         self._db: apsw.Connection | None = None
         self._used = 0
         #: whether the disk may have failed to write or sync: what its log shows need not be on it.  Of the process
@@ -451,11 +447,6 @@ class Spool:
     def used_bytes(self) -> int:
         """Bytes of the file's pages that are in use."""
         return self._used
-
-    def excess(self, lane: Lane) -> int:
-        """Returns by how many bytes the spool is beyond what ``lane`` may use (<= 0: none)."""
-        allowed = self._quota if lane is Lane.ALARM else self._quota - self._reserve
-        return self._used - allowed
 
     def carried(self, gone: Gone) -> list[Gone]:
         """Returns the ranges whose loss record lies in a range of batches: it must be sealed anew before they go.

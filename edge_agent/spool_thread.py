@@ -72,21 +72,14 @@ class _Place:
 class SpoolThread:
     """Runs every call on one :class:`Spool` in one thread, in order."""
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        quota_bytes: int,
-        reserve_bytes: int,
-        seconds: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, path: Path, *, seconds: Callable[[], float] = time.monotonic) -> None:
         """Remembers what it needs; opens nothing.
 
         Args:
             seconds: a monotonic clock, for how close together damages are.
         """
         self._path = path
-        self._spool = Spool(connect_file(path), quota_bytes=quota_bytes, reserve_bytes=reserve_bytes)
+        self._spool = Spool(connect_file(path))
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spool")
         # Looked at with every call: a path made anew each time would fill the interpreter's table of interned names.
         self._log_path = path.with_name(path.name + "-wal")

@@ -108,7 +108,7 @@ def measure(folder: Path, *, devices: int, interval_s: float, window_s: float) -
 
 def _commit_ms(folder: Path) -> list[float]:
     """Times commits of one batch each on the disk that the folder is on."""
-    spool = Spool(connect_file(folder / "commits.db"), quota_bytes=1 << 26, reserve_bytes=1 << 20)
+    spool = Spool(connect_file(folder / "commits.db"))
     spool.open()
     try:
         spool.begin_epoch(_epoch())

@@ -107,7 +107,7 @@ def _take_alone(path: Path, folder: Path) -> dict[str, int]:
 
 async def _take(path: Path, folder: Path) -> dict[str, int]:
     # Room is the agent's to make, when it runs again.
-    spool = SpoolThread(folder / SPOOL, quota_bytes=1 << 62, reserve_bytes=0)
+    spool = SpoolThread(folder / SPOOL)
     try:
         opened = await spool.open()
         uptime_s = uptime_of(opened)

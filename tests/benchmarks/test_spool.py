@@ -27,7 +27,7 @@ def test_history_is_a_chain_that_verifies(tmp_path: Path) -> None:
     site.write_text(site_text(load, state_dir=state, bank_port=15020, broker_port=1883, collector_key=key))
     made = prepare(site, 1000, signer=signer, ticks=2, interval_s=1.0)
     assert (made.batches, made.readings) == (500, 80)
-    spool = Spool(connect_file(state / "spool.db"), quota_bytes=1 << 30, reserve_bytes=0)
+    spool = Spool(connect_file(state / "spool.db"))
     opened = spool.open()
     assert opened.lanes[1, Lane.DATA].head.seq == made.batches
     batches = spool.read(1, Lane.DATA, [(1, 3)], limit_bytes=1 << 20)

@@ -49,7 +49,7 @@ def make_spool(folder: Path, *, batches: int = 60, seed: int = 1) -> Made:
     plan = compile_site(write_site(folder / "site", GATEWAY + PORTS + MAIN)).plan
     document = catalogue(plan, GATEWAY_ID)
     path = folder / "spool.db"
-    spool = Spool(connect_file(path), quota_bytes=1 << 40, reserve_bytes=0)
+    spool = Spool(connect_file(path))
     spool.open()
     clock = Clock()
     width = len(plan.blocks[0].points)

@@ -25,7 +25,7 @@ class Bench:
     def __init__(self, folder: Path, quota: int = 1 << 30) -> None:
         self.clock = Clock()
         self.path = folder / "spool.db"
-        self.spool = SpoolThread(self.path, quota_bytes=quota, reserve_bytes=0)
+        self.spool = SpoolThread(self.path)
         self.delivery = Delivery(SIGNER.public.gateway_id)
         row = EpochRow(
             no=1,

@@ -30,7 +30,7 @@ class Store:
     """A spool on a real file whose disk a test can stall or break."""
 
     def __init__(self, path: Path) -> None:
-        self.spool = Spool(connect_file(path), quota_bytes=1 << 30, reserve_bytes=0)
+        self.spool = Spool(connect_file(path))
         self.spool.open()
         self.gate = asyncio.Event()
         self.gate.set()
@@ -353,7 +353,7 @@ async def test_a_new_file_in_place_of_the_old_begins_an_epoch_that_names_its_par
     await bench.settle()
     bench.delivery._deliver((1, Lane.DATA), [(1, 2)])
     bench.store.spool.close()
-    bench.store.spool = Spool(connect_file(tmp_path / "other.db"), quota_bytes=1 << 30, reserve_bytes=0)
+    bench.store.spool = Spool(connect_file(tmp_path / "other.db"))
     bench.store.replaced = "gone"
     bench.seal()
     await bench.settle()
@@ -376,7 +376,7 @@ async def test_a_new_file_in_place_of_the_old_begins_an_epoch_that_names_its_par
 def _other_file(bench: Bench, path: Path) -> None:
     """Puts an empty file in the place of the spool."""
     bench.store.spool.close()
-    bench.store.spool = Spool(connect_file(path), quota_bytes=1 << 30, reserve_bytes=0)
+    bench.store.spool = Spool(connect_file(path))
     bench.store.replaced = "gone"
 
 

@@ -49,7 +49,7 @@ class Life:
     """One start of the agent on a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.spool = SpoolThread(folder / "spool.db", quota_bytes=KEPT.quota_bytes, reserve_bytes=KEPT.reserve_bytes)
+        self.spool = SpoolThread(folder / "spool.db")
         self.delivery = Delivery(SIGNER.public.gateway_id)
         self.sealer = Sealer()
         self.late = 0

@@ -74,7 +74,7 @@ def salvage(path: Path, into: Path) -> list[Batch]:
 
 
 def read_batches(path: Path) -> list[Batch]:
-    spool = Spool(connect_file(path), quota_bytes=1, reserve_bytes=0)
+    spool = Spool(connect_file(path))
     opened = spool.open()
     found: list[StoredBatch] = []
     for (no, lane), view in opened.lanes.items():
@@ -98,7 +98,7 @@ def test_what_is_only_in_the_log_is_found(tmp_path: Path) -> None:
     data = made.path.read_bytes()
     copy = tmp_path / "copy.db"
     # As a kill leaves it: the file as long ago, the log beside it.
-    spool = Spool(connect_file(copy), quota_bytes=1, reserve_bytes=0)
+    spool = Spool(connect_file(copy))
     spool.open()
     shutil.copy(made.path.with_name("spool.db-wal"), tmp_path / "copy.db-wal.kept")
     spool.close()
@@ -245,7 +245,7 @@ def test_a_hole_before_a_batch_is_signed_for(whole: Made, tmp_path: Path) -> Non
 
 async def test_twice_gives_nothing_new(whole: Made, tmp_path: Path) -> None:
     salvage(whole.path, tmp_path / "out.db")
-    thread = SpoolThread(tmp_path / "new.db", quota_bytes=1 << 40, reserve_bytes=0)
+    thread = SpoolThread(tmp_path / "new.db")
     await thread.open()
     delivery = Delivery(GATEWAY_ID)
     wanted = len(whole.batches) - RECEIPTED
@@ -262,7 +262,7 @@ async def test_twice_gives_nothing_new(whole: Made, tmp_path: Path) -> None:
 async def test_taking_in_goes_on_where_it_stopped(whole: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge_agent.recovered._PIECE", 1)
     salvage(whole.path, tmp_path / "out.db")
-    thread = SpoolThread(tmp_path / "new.db", quota_bytes=1 << 40, reserve_bytes=0)
+    thread = SpoolThread(tmp_path / "new.db")
     await thread.open()
     task = asyncio.create_task(
         take_in(tmp_path / "out.db", spool=thread, delivery=Delivery(""), uptime_s=lambda: 5, rest_s=0.001)

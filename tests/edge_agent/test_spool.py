@@ -32,16 +32,16 @@ def _row(no: int = 1, epoch: bytes = b"epoch--1") -> EpochRow:
     )
 
 
-def _open(path: Path, quota: int = 10_000_000, reserve: int = 1_000_000) -> Spool:
-    spool = Spool(connect_file(path), quota_bytes=quota, reserve_bytes=reserve)
+def _open(path: Path) -> Spool:
+    spool = Spool(connect_file(path))
     spool.open()
     return spool
 
 
-def _filled(path: Path, count: int, **limits: int) -> tuple[Spool, list[Sealed]]:
+def _filled(path: Path, count: int) -> tuple[Spool, list[Sealed]]:
     clock = Clock()
     chain = new_chain(clock)
-    spool = _open(path, **limits)
+    spool = _open(path)
     spool.begin_epoch(_row())
     batches = []
     for number in range(count):
@@ -61,7 +61,7 @@ def test_ids_hold_epoch_lane_and_seq() -> None:
 def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> None:
     spool, batches = _filled(tmp_path / "spool.db", 5)
     spool.close()
-    again = Spool(connect_file(tmp_path / "spool.db"), quota_bytes=1, reserve_bytes=0)
+    again = Spool(connect_file(tmp_path / "spool.db"))
     opened = again.open()
     assert [row.epoch for row in opened.epochs] == [b"epoch--1"]
     assert opened.lanes[1, Lane.DATA].head.seq == 5
@@ -108,7 +108,7 @@ def test_a_lane_whose_newest_batches_are_gone_keeps_its_head(tmp_path: Path) -> 
     spool, batches = _filled(tmp_path / "spool.db", 3)
     spool.release(1, Lane.DATA, 1, 3)
     spool.close()
-    opened = Spool(connect_file(tmp_path / "spool.db"), quota_bytes=1, reserve_bytes=0).open()
+    opened = Spool(connect_file(tmp_path / "spool.db")).open()
     assert opened.lanes[1, Lane.DATA].head.seq == 3
     assert opened.lanes[1, Lane.DATA].head.digest == batches[2].digest
 
@@ -124,16 +124,8 @@ def test_dropping_needs_a_loss_record_and_is_remembered(tmp_path: Path) -> None:
     )
     spool.commit(Commit(epoch_no=1, drop=[(1, loss)]))
     spool.close()
-    opened = Spool(connect_file(tmp_path / "spool.db"), quota_bytes=1, reserve_bytes=0).open()
+    opened = Spool(connect_file(tmp_path / "spool.db")).open()
     assert list(opened.lanes[1, Lane.DATA].lost) == [(1, 2)]
-
-
-def test_data_stop_before_the_reserve_and_alarms_do_not(tmp_path: Path) -> None:
-    spool, _ = _filled(tmp_path / "spool.db", 4)
-    used = spool.used_bytes
-    spool._quota, spool._reserve = used + 100, 200
-    assert spool.excess(Lane.DATA) == 100
-    assert spool.excess(Lane.ALARM) == -100
 
 
 def test_another_version_is_refused_with_a_sentence(tmp_path: Path) -> None:
@@ -147,7 +139,7 @@ def test_another_version_is_refused_with_a_sentence(tmp_path: Path) -> None:
 async def test_a_damaged_file_is_put_aside_and_service_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "spool.db"
     path.write_bytes(b"this was a spool once" * 400)
-    thread = SpoolThread(path, quota_bytes=1 << 20, reserve_bytes=0)
+    thread = SpoolThread(path)
     opened = await thread.open()
     assert opened.put_aside is not None
     assert opened.epochs == ()
@@ -168,7 +160,7 @@ def test_putting_aside_ends_somewhere(tmp_path: Path) -> None:
 
 
 async def test_a_directory_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
-    thread = SpoolThread(tmp_path / "missing" / "spool.db", quota_bytes=1, reserve_bytes=0)
+    thread = SpoolThread(tmp_path / "missing" / "spool.db")
     with pytest.raises(SpoolError, match="cannot be opened"):
         await thread.open()
     await thread.close()
@@ -181,7 +173,7 @@ def test_after_a_failed_write_the_next_one_uses_a_new_connection(tmp_path: Path)
         made.append(apsw.Connection(str(tmp_path / "spool.db")))
         return made[-1]
 
-    spool = Spool(connect, quota_bytes=1 << 20, reserve_bytes=0)
+    spool = Spool(connect)
     spool.open()
     with pytest.raises(SpoolError):
         spool.commit(Commit(epoch_no=1, delivered={(1, Lane.DATA): ((1, 1), (1, 1))}))
@@ -208,7 +200,7 @@ def test_a_disk_that_fails_while_the_log_is_moved_is_not_trusted_again(
         # The log is synced by the commit, and once more before it is moved.
         return name == failing and (failing == "spool.db" or synced[-2:-1] == [failing])
 
-    spool = Spool(connect, quota_bytes=1 << 20, reserve_bytes=0)
+    spool = Spool(connect)
     spool.open()
     spool.begin_epoch(_row())
     clock = Clock()
@@ -234,7 +226,7 @@ def test_a_disk_that_never_takes_the_log_is_asked_less_and_less_often(
     monkeypatch.setattr(spool_open, "_LOG_PAGES", 20)
     disk = Recording()
     vfs = RecordingVfs(disk)
-    spool = Spool(vfs.connect(tmp_path / "spool.db"), quota_bytes=1 << 20, reserve_bytes=0)
+    spool = Spool(vfs.connect(tmp_path / "spool.db"))
     spool.open()
 
     def commit() -> None:
@@ -264,7 +256,7 @@ def test_a_file_with_larger_pages_has_no_longer_log(tmp_path: Path) -> None:
         db.execute(f"PRAGMA page_size={page}")
         db.execute("PRAGMA journal_mode=WAL")
         db.close()
-        spool = Spool(connect_file(folder / "spool.db"), quota_bytes=1 << 24, reserve_bytes=0)
+        spool = Spool(connect_file(folder / "spool.db"))
         spool.open()
         pages = []
         for _ in range(60):
@@ -279,7 +271,7 @@ def test_a_file_with_larger_pages_has_no_longer_log(tmp_path: Path) -> None:
 def test_a_disk_that_fails_while_the_spool_is_closed_is_asked_once(tmp_path: Path, failing: str) -> None:
     disk = Recording()
     vfs = RecordingVfs(disk)
-    spool = Spool(vfs.connect(tmp_path / "spool.db"), quota_bytes=1 << 20, reserve_bytes=0)
+    spool = Spool(vfs.connect(tmp_path / "spool.db"))
     spool.open()
     spool.begin_epoch(_row())
     disk.fails = lambda name: name == failing
@@ -299,7 +291,7 @@ from tests.edge_agent.chains import Clock, new_chain, seal_data
 from edge_agent.spool import Candidate, Commit, EpochRow, Spool
 from edge_agent.spool_thread import connect_file
 clock, path = Clock(), Path(sys.argv[1])
-spool = Spool(connect_file(path), quota_bytes=1 << 30, reserve_bytes=0)
+spool = Spool(connect_file(path))
 spool.open()
 epoch = os.urandom(8)
 no = int(sys.argv[2])
@@ -336,7 +328,7 @@ def test_kill_at_any_moment_loses_nothing_that_was_committed(tmp_path: Path) -> 
             parts = line_.split()
             if len(parts) == 3 and len(parts[2]) == 64:
                 stored.append((int(parts[0]), int(parts[1]), parts[2].decode()))
-    spool = _open(path, quota=1 << 30)
+    spool = _open(path)
     assert spool.check() == "ok"
     for no, seq, digest in stored:
         found = spool.digest(no, Lane.DATA, seq)

@@ -17,7 +17,7 @@ from tests.edge_agent.damaged_spool import GATEWAY_ID
 
 @pytest.fixture
 async def care(tmp_path: Path) -> AsyncIterator[SpoolCare]:
-    spool = SpoolThread(tmp_path / "spool.db", quota_bytes=1 << 30, reserve_bytes=0)
+    spool = SpoolThread(tmp_path / "spool.db")
     await spool.open()
     yield SpoolCare(
         tmp_path,

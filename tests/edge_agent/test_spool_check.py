@@ -103,7 +103,7 @@ def test_commits_go_on_beside_it(made: Made) -> None:
     thread.start()
     try:
         assert in_the_middle.wait(10)
-        spool = Spool(connect_file(made.path), quota_bytes=1 << 40, reserve_bytes=0)
+        spool = Spool(connect_file(made.path))
         spool.open()
         clock = Clock()
         chain = new_chain(clock, b"epoch--3")
@@ -126,7 +126,7 @@ async def _checked(path: Path, thread: SpoolThread) -> tuple[SpoolCheck, list[St
 async def test_a_damaged_batch_is_handed_on_and_the_file_stays(made: Made) -> None:
     without_log(made.path)
     flip(made, 6)
-    thread = SpoolThread(made.path, quota_bytes=1 << 40, reserve_bytes=0)
+    thread = SpoolThread(made.path)
     await thread.open()
     check, damaged = await _checked(made.path, thread)
     assert (check.state, [batch.seq for batch in damaged]) == ("1 damaged", [6])
@@ -141,7 +141,7 @@ async def test_a_damaged_file_is_put_aside_and_the_thread_goes_on(made: Made) ->
     at = (max(pages_of(data, made.batches[20])) - 1) * PAGE_BYTES
     data[at : at + PAGE_BYTES] = bytes(PAGE_BYTES)
     made.path.write_bytes(data)
-    thread = SpoolThread(made.path, quota_bytes=1 << 40, reserve_bytes=0)
+    thread = SpoolThread(made.path)
     assert (await thread.open()).put_aside is None
     check, _ = await _checked(made.path, thread)
     assert check.state not in ("ok", "running")
@@ -152,7 +152,7 @@ async def test_a_damaged_file_is_put_aside_and_the_thread_goes_on(made: Made) ->
 
 
 async def test_a_file_that_lies_there_since_is_not_put_aside_for_the_one_before(made: Made) -> None:
-    thread = SpoolThread(made.path, quota_bytes=1 << 40, reserve_bytes=0)
+    thread = SpoolThread(made.path)
     await thread.open()
     await thread.condemn("an old finding", (1, 2))
     assert kept_aside(made.path) == ()

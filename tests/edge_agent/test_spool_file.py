@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> Path:
     plan = compile_site(write_site(tmp_path, GATEWAY + PORTS + MAIN)).plan
     document = catalogue(plan, GATEWAY_ID)
     file = tmp_path / "spool.db"
-    spool = Spool(connect_file(file), quota_bytes=10_000_000, reserve_bytes=0)
+    spool = Spool(connect_file(file))
     spool.open()
     row = EpochRow(
         no=1, epoch=b"epoch--1", reason="first", boot_id=b"\x01" * 16, boot_counter=3, started_us=0, started_uptime_s=0
@@ -163,7 +163,7 @@ def test_a_batch_signed_by_another_key_is_found(path: Path) -> None:
 
 
 def test_released_and_lost_ranges_are_no_holes(path: Path) -> None:
-    spool = Spool(connect_file(path), quota_bytes=10_000_000, reserve_bytes=0)
+    spool = Spool(connect_file(path))
     spool.open()
     spool.release(1, Lane.DATA, 1, 2)
     last = spool.digest(1, Lane.DATA, 3)

@@ -25,7 +25,7 @@ ROW = EpochRow(
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
-    made = Spool(connect_file(tmp_path / "spool.db"), quota_bytes=1 << 30, reserve_bytes=0)
+    made = Spool(connect_file(tmp_path / "spool.db"))
     made.open()
     made.begin_epoch(ROW)
     return made
@@ -134,7 +134,7 @@ def test_whoever_opens_the_file_writes_again_what_the_log_holds_and_no_more(
     written: list[int] = []
     real = spool_log.os.pwrite
     monkeypatch.setattr(spool_log.os, "pwrite", lambda *given: written.append(len(given[1])) or real(*given))
-    again = Spool(connect_file(path), quota_bytes=1 << 30, reserve_bytes=0)
+    again = Spool(connect_file(path))
     again.open()
     assert log.read_bytes() == before
     assert 32 + 3 * frame <= sum(written) < len(before)
@@ -143,7 +143,7 @@ def test_whoever_opens_the_file_writes_again_what_the_log_holds_and_no_more(
     again.open()
     assert written == [], "the same process knows that its syncs have worked"
     again.close()
-    Spool(connect_file(path), quota_bytes=1 << 30, reserve_bytes=0).open()
+    Spool(connect_file(path)).open()
     assert sum(written) == 32 + frame, "a log that was emptied holds the one page that empties it"
 
 
@@ -167,7 +167,7 @@ def test_a_log_that_was_once_long_is_not_taken_into_memory(spool: Spool, tmp_pat
         "import resource, sys; from pathlib import Path; from edge_agent.spool import Spool;"
         "from edge_agent.spool_thread import connect_file as connect;"
         "most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; before = most();"
-        "Spool(connect(Path(sys.argv[1])), quota_bytes=1, reserve_bytes=0).open(); print(most() - before)"
+        "Spool(connect(Path(sys.argv[1]))).open(); print(most() - before)"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "spool.db")]
     said = subprocess.run(command, capture_output=True, check=True, text=True)
@@ -187,7 +187,7 @@ def test_an_emptied_log_leaves_closing_nothing_to_wait_for(spool: Spool) -> None
 
 def _with_a_log(path: Path, commits: int) -> list[bytes]:
     """Leaves a spool whose commits lie in the log; returns the digests."""
-    made = Spool(connect_file(path), quota_bytes=1 << 30, reserve_bytes=0)
+    made = Spool(connect_file(path))
     made.open()
     clock = Clock()
     chain = new_chain(clock)
@@ -215,7 +215,7 @@ async def test_a_bit_in_the_middle_of_the_log_does_not_undo_what_came_after_it_u
     data = bytearray(log.read_bytes())
     data[_place_in_log(path, digests[number])] ^= 16
     log.write_bytes(data)
-    thread = SpoolThread(path, quota_bytes=1 << 30, reserve_bytes=0)
+    thread = SpoolThread(path)
     opened = await thread.open()
     assert opened.put_aside is not None
     assert len(thread.aside) == 1
@@ -230,7 +230,7 @@ async def test_a_bit_in_the_beginning_of_the_log_is_damage_too(tmp_path: Path, a
     data = bytearray(log.read_bytes())
     data[at] ^= 1
     log.write_bytes(data)
-    thread = SpoolThread(path, quota_bytes=1 << 30, reserve_bytes=0)
+    thread = SpoolThread(path)
     assert (await thread.open()).put_aside is not None
     await thread.close()
 
@@ -242,7 +242,7 @@ def test_a_last_commit_that_is_not_whole_is_what_a_power_cut_leaves(tmp_path: Pa
     data = bytearray(log.read_bytes())
     data[_place_in_log(path, digests[-1])] ^= 16
     log.write_bytes(data)
-    again = Spool(connect_file(path), quota_bytes=1 << 30, reserve_bytes=0)
+    again = Spool(connect_file(path))
     assert again.open().lanes[1, Lane.DATA].head.seq == 9
     again.close()
 
@@ -260,7 +260,7 @@ def test_a_torn_head_of_a_frame_is_no_second_commit(tmp_path: Path) -> None:
     assert commits[-1] - commits[-2] > frame, "the last commit has more than one frame"
     data[commits[-1] - frame + 7] = 9
     log.write_bytes(data)
-    again = Spool(connect_file(path), quota_bytes=1 << 30, reserve_bytes=0)
+    again = Spool(connect_file(path))
     head = again.open().lanes[1, Lane.DATA].head
     assert (head.seq, head.digest) == (9, digests[8])
     again.close()
@@ -269,7 +269,7 @@ def test_a_torn_head_of_a_frame_is_no_second_commit(tmp_path: Path) -> None:
 def test_an_empty_log_is_none(tmp_path: Path) -> None:
     path = tmp_path / "spool.db"
     _with_a_log(path, 2)
-    made = Spool(connect_file(path), quota_bytes=1 << 30, reserve_bytes=0)
+    made = Spool(connect_file(path))
     made.open()
     made.close()
     path.with_name("spool.db-wal").write_bytes(b"")
@@ -281,7 +281,7 @@ def test_what_was_receipted_is_believed_only_as_it_was_written(tmp_path: Path) -
     """A bit there would let batches go that no collector has: rather is everything sent again."""
     path = tmp_path / "spool.db"
     _with_a_log(path, 5)
-    made = Spool(connect_file(path), quota_bytes=1 << 30, reserve_bytes=0)
+    made = Spool(connect_file(path))
     made.open()
     made.commit(Commit(epoch_no=1, delivered={(1, Lane.DATA): ((1, 2),), (1, Lane.ALARM): ((1, 1),)}))
     made.commit(Commit(epoch_no=1, delivered={(1, Lane.DATA): ((1, 3),)}))

@@ -25,7 +25,7 @@ ROW = EpochRow(
 
 @pytest.fixture
 async def thread(tmp_path: Path) -> AsyncIterator[SpoolThread]:
-    thread = SpoolThread(tmp_path / "spool.db", quota_bytes=1 << 30, reserve_bytes=0)
+    thread = SpoolThread(tmp_path / "spool.db")
     await thread.open()
     await thread.run(lambda spool: spool.commit(Commit(epoch_no=1, epochs=(ROW,), state={"uptime_s": b"7"})))
     yield thread
@@ -78,7 +78,7 @@ async def test_a_file_that_sqlite_calls_damaged_again_and_again_is_put_aside(thr
 async def test_three_damages_are_enough_where_they_lie_close_together(tmp_path: Path) -> None:
     """What succeeded between them once made them forgotten: history behind a damaged page waited for ever."""
     now = 0.0
-    thread = SpoolThread(tmp_path / "spool.db", quota_bytes=1 << 30, reserve_bytes=0, seconds=lambda: now)
+    thread = SpoolThread(tmp_path / "spool.db", seconds=lambda: now)
     await thread.open()
     await thread.run(lambda spool: spool.commit(Commit(epoch_no=1, epochs=(ROW,))))
 
@@ -107,7 +107,7 @@ async def test_a_log_that_is_removed_while_the_agent_runs_costs_nothing(thread: 
     assert thread.path.with_name("spool.db-wal").exists()
     for name in ("copy.db", "copy.db-wal"):
         shutil.copy(thread.path.with_name(name.replace("copy", "spool")), thread.path.with_name(name))
-    again = Spool(connect_file(thread.path.with_name("copy.db")), quota_bytes=1, reserve_bytes=0)
+    again = Spool(connect_file(thread.path.with_name("copy.db")))
     assert again.open().state["uptime_s"] == b"8"
     again.close()
 
@@ -216,7 +216,7 @@ async def test_tables_that_no_version_of_this_program_wrote_are_put_aside(
     db = apsw.Connection(str(path))
     db.execute(statement)
     db.close()
-    other = SpoolThread(path, quota_bytes=1 << 30, reserve_bytes=0)
+    other = SpoolThread(path)
     opened = await other.open()
     assert opened.epochs == ()
     assert opened.put_aside is not None

@@ -481,7 +481,7 @@ def test_killed_while_it_thins_every_batch_is_here_or_signed_for(tmp_path: Path,
     process.send_signal(signal.SIGKILL)
     process.stdout.close()
     process.wait()
-    spool = Spool(connect_file(path), quota_bytes=1 << 30, reserve_bytes=0)
+    spool = Spool(connect_file(path))
     view = spool.open().lanes[1, Lane.DATA]
     assert spool.check() == "ok"
     rows = spool.read(1, Lane.DATA, [(1, view.head.seq)], limit_bytes=1 << 30, limit_rows=100_000)

@@ -71,7 +71,7 @@ class Bench:
     def __init__(self, path: Path) -> None:
         self.clock = Clock()
         self.link = HeldLink()
-        self.spool = SpoolThread(path / "spool.db", quota_bytes=1 << 30, reserve_bytes=0)
+        self.spool = SpoolThread(path / "spool.db")
         self.delivery = Delivery(GATEWAY)
         self.chain = new_chain(self.clock)
         self.anchor_clock = AnchorClock(monotonic=self.clock, discipline=lambda: (False, None))

@@ -87,7 +87,7 @@ class Flipper:
         self._judge._was_bad = True
         ends: list[str] = []
         sent: list[Fact] = []
-        thread = StartingThread(self._path, quota_bytes=_EVERYTHING, reserve_bytes=0)
+        thread = StartingThread(self._path)
         is_kept = False
         try:
             opened = thread.open_now()

@@ -140,7 +140,7 @@ class Judge:
         """Returns what does not hold of a state, and the checker's verdict on it."""
         self.lay(files)
         problems: list[str] = []
-        thread = StartingThread(self._path, quota_bytes=_EVERYTHING, reserve_bytes=0)
+        thread = StartingThread(self._path)
         try:
             opened = thread.open_now()
             if opened.put_aside is not None:

@@ -183,11 +183,9 @@ class WatchedSpool(Spool):
 class OnRecordedDisk(SpoolThread):
     """The spool's thread, in the thread of the test."""
 
-    def __init__(
-        self, path: Path, vfs: RecordingVfs, diary: Diary, *, quota_bytes: int, spool: type[WatchedSpool]
-    ) -> None:
-        super().__init__(path, quota_bytes=quota_bytes, reserve_bytes=0)
-        self._spool = spool(vfs.connect(path), quota_bytes=quota_bytes, reserve_bytes=0)
+    def __init__(self, path: Path, vfs: RecordingVfs, diary: Diary, *, spool: type[WatchedSpool]) -> None:
+        super().__init__(path)
+        self._spool = spool(vfs.connect(path))
         self._spool.diary = diary
 
     def run(self, work: Callable[[Spool], T]) -> Any:
@@ -286,7 +284,7 @@ class Story:
 
     async def start(self) -> None:
         """Starts an agent on what lies there (edge_agent/own_epoch.py does it in the same order)."""
-        self.thread = OnRecordedDisk(self.path, self.vfs, self.diary, quota_bytes=self._quota, spool=self.spool)
+        self.thread = OnRecordedDisk(self.path, self.vfs, self.diary, spool=self.spool)
         opened = self.thread.open_now()
         if self.is_whole and (opened.put_aside is not None or opened.remark):
             raise AssertionError(f"the story's own disk is whole: {opened.put_aside or opened.remark}")

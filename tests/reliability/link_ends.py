@@ -89,7 +89,7 @@ class Edge:
         self.written = Written()
         self.clock = AnchorClock()
         self.delivery = Delivery(self.id, resend_after_us=resend_us)
-        self.spool = SpoolThread(folder / "spool.sqlite3", quota_bytes=1 << 32, reserve_bytes=0)
+        self.spool = SpoolThread(folder / "spool.sqlite3")
         self._chain = self._new_chain(os.urandom(8), Genesis(version="test", reason="first", parent=None), Origin.LIVE)
         self._row = EpochRow(
             no=1, epoch=self._chain.epoch, reason="first", boot_id=self.boot.boot_id, boot_counter=1,

@@ -64,7 +64,7 @@ class Writer:
         self._pace_s = pace_s
         self._quota = quota
         self._has_receipts = has_receipts
-        self._spool = SpoolThread(state / SPOOL, quota_bytes=quota, reserve_bytes=quota // 8)
+        self._spool = SpoolThread(state / SPOOL)
         self._delivery = Delivery(GATEWAY)
         self._events = 0
 

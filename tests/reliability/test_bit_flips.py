@@ -38,7 +38,7 @@ def flipped(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, in
         disk.mkdir()
         torn.mkdir()
         diary = told(disk, number, steps=steps, story=LongStory)
-        spool = Spool(connect_file(disk / "spool.db"), quota_bytes=1 << 40, reserve_bytes=0)
+        spool = Spool(connect_file(disk / "spool.db"))
         spool.open()
         spool.close()
         return Flipper(diary, disk, torn, random.Random(number)).flip(count)

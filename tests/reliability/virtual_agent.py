@@ -199,13 +199,7 @@ class VirtualAgent:
         self.agent.own_epoch._anchor = self.agent.clock.anchor
         spool = self.agent.spool
         spool._seconds = self.loop.time
-        spool._spool = FaultySpool(
-            spool.path,
-            disk,
-            watch,
-            quota_bytes=plan.spool.quota_bytes,
-            reserve_bytes=plan.spool.reserve_bytes,
-        )
+        spool._spool = FaultySpool(spool.path, disk, watch)
         spool._ballast = VirtualBallast(disk)  # type: ignore[assignment]
         self.agent.sealer._health = lambda: (HealthRecord(subject="agent", mono_us=self.now_us(), facts=()),)
 

@@ -116,8 +116,8 @@ class Watch:
 class FaultySpool(Spool):
     """The real spool on such a disk."""
 
-    def __init__(self, path: Path, disk: Disk, watch: Watch, *, quota_bytes: int, reserve_bytes: int) -> None:
-        super().__init__(disk.connect(path), quota_bytes=quota_bytes, reserve_bytes=reserve_bytes)
+    def __init__(self, path: Path, disk: Disk, watch: Watch) -> None:
+        super().__init__(disk.connect(path))
         self._disk = disk
         self._watch = watch
 

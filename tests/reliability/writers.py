@@ -123,7 +123,7 @@ class Writers:
     def judge(self) -> Verdict:
         """Opens the spool after a cut, as the agent does, and compares it with what was promised."""
         self.disk.mount()
-        spool = Spool(connect_file(self.disk.path / SPOOL), quota_bytes=self.quota, reserve_bytes=0)
+        spool = Spool(connect_file(self.disk.path / SPOOL))
         try:
             opened = spool.open()
             assert spool.check() == "ok"

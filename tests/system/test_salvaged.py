@@ -86,7 +86,7 @@ def recovered(path: Path, folder: Path) -> list[tuple[Channel, bytes]]:
     with SpoolPages(path) as pages:
         found = survey(pages, KEYS, GATEWAY_ID, read_remains(path))
         write_recovered(into, pages, found, salvage_epochs(found, "1"), signer=SIGNER, version="1")
-    spool = Spool(connect_file(into), quota_bytes=1, reserve_bytes=0)
+    spool = Spool(connect_file(into))
     opened = spool.open()
     messages = []
     for (no, lane), view in opened.lanes.items():
