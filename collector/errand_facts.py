@@ -7,12 +7,12 @@ much: of a city of thousands of points only few call for anybody.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from collector.errands import Known
-from collector.last_words import silent_points
+from collector.last_words import Catalogues, LastWords
 from collector.point_views import Timing, age_of, limit_of, number_time_of
 from collector.upkeep import read_failed, read_over_range, read_upkeep
 from contracts.catalogue import Catalogue, CataloguePoint
@@ -56,7 +56,8 @@ def read_known(
     latest: Iterable[tuple[Any, ...]],
     catalogue: Catalogue | None,
     timing: Timing,
-    catalogues: Callable[[int], Catalogue],
+    words: LastWords,
+    catalogues: Catalogues,
 ) -> Known:
     """Returns what is known of one gateway.
 
@@ -66,13 +67,14 @@ def read_known(
         latest: those of its points, both of ``collector.queries``.
         catalogue: its newest; None: there is none yet.
         timing: what its intervals say now.
+        words: tells who is silent.
         catalogues: finds others by their number.
     """
     no, id, en, zh, arrived_us = row[:5]
     points = [] if catalogue is None else _points(catalogue, latest, timing)
     over_range = read_over_range(db, id)
     missed = [p for p in points if p.key in over_range and not p.is_stale and p.quality == "missing"]
-    silent = silent_points(db, no, missed, catalogues)
+    silent = words.silent_points(db, no, missed, catalogues)
     return Known(
         view=GatewayFacts(
             id=id,

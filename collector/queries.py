@@ -27,7 +27,7 @@ from collector.errands import find_errands
 from collector.identities import read_catalogue
 from collector.inhibit_log import read_inhibits
 from collector.inhibit_views import InhibitView
-from collector.last_words import silent_points
+from collector.last_words import LastWords
 from collector.own_alarms import identity_facts
 from collector.point_views import Silence, Timing, show_point
 from collector.statements import compare_statements
@@ -95,6 +95,7 @@ class SqliteQueries:
         self._live = live
         self._local = threading.local()
         self._catalogues: dict[int, Catalogue] = {}
+        self._words = LastWords()
 
     def close(self) -> None:
         """Lets go of every connection; safe twice, and while other threads still ask.
@@ -300,7 +301,7 @@ class SqliteQueries:
             is_silent=timing.gateway_silent,
             known={point.key: point for point in catalogue.points},
             # Nobody asks of a point without an alarm.
-            silent=silent_points(
+            silent=self._words.silent_points(
                 db, no, (p for p in points if p.alarm or p.is_stale), lambda number: self._catalogue(db, number)
             ),
             inhibits={point.key: point.inhibit for point in points if point.inhibit is not None},
@@ -352,7 +353,9 @@ class SqliteQueries:
             catalogue = None if row[7] is None else self._catalogue(db, row[7])
             timing = self._timing(db, row[0], catalogue, row[4], now_us)
             latest = db.execute(_LATEST, (row[0],))
-            known.append(read_known(db, row, latest, catalogue, timing, lambda number: self._catalogue(db, number)))
+            known.append(
+                read_known(db, row, latest, catalogue, timing, self._words, lambda number: self._catalogue(db, number))
+            )
         return find_errands(known, now_us, datetime.fromtimestamp(now_us / 1e6, UTC).date())
 
     def completeness(
@@ -416,8 +419,8 @@ class _Sources:
 
     def is_silent(self, gateway: str, key: str) -> bool:
         source = self._source(gateway)
-        # Of a point that no catalogue names (yet) only its gateway can tell.
-        return key in source.silent or (source.is_silent and key not in source.known)
+        # A point may be silent for hours before it is missed; of a gateway that is silent nobody knows what is there.
+        return source.is_silent or key in source.silent
 
     def point(self, gateway: str, key: str) -> CataloguePoint | None:
         return self._source(gateway).known.get(key)

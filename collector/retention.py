@@ -98,7 +98,8 @@ def prune(db: sqlite3.Connection, signer: Signer, before_us: int, now_us: int) -
             "SELECT min(digest) FROM evidence WHERE epoch_no=? AND lane=? AND seq=?", (epoch_no, lane, last)
         ).fetchone()[0]
         readings, batches, first_us, newest_us = db.execute(
-            "SELECT coalesce(sum(readings),0), count(*), min(CASE WHEN readings>0 THEN wall_us END),"
+            "SELECT coalesce(sum(CASE WHEN state<>2 THEN readings END),0), count(*),"
+            " min(CASE WHEN state<>2 AND readings>0 THEN wall_us END),"
             " max(wall_us+last_us-first_us) FROM evidence WHERE epoch_no=? AND lane=? AND seq<=?",
             (epoch_no, lane, last),
         ).fetchone()

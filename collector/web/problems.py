@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from collector.web.guard import HEADERS
 from collector.web.language import Language, choose, mark, say
 from collector.web.render import Renderer
 
@@ -61,7 +62,9 @@ class Problems:
 
     def unforeseen(self, request: Request, error: Exception) -> Response:
         """Says that it was our mistake; the log has the rest."""
-        return self._answer(request, 500, "the collector made a mistake; its log says more")
+        # Starlette answers this outside every middleware: what the guard adds would be missing.
+        headers = {**HEADERS, "Cache-Control": "no-store"}
+        return self._answer(request, 500, "the collector made a mistake; its log says more", headers)
 
     def _answer(self, request: Request, status: int, detail: str, headers: Mapping[str, str] | None = None) -> Response:
         if not is_for_a_person(request):
@@ -104,4 +107,5 @@ def _back(request: Request) -> str:
         return ""
     if request.method != "POST" or page.netloc != request.headers.get("host") or not page.path.startswith("/"):
         return ""
-    return "/" + page.path.lstrip("/") + (f"?{page.query}" if page.query else "")
+    # To a browser a backslash is a slash, and what follows two of them another host.
+    return "/" + page.path.lstrip("/\\") + (f"?{page.query}" if page.query else "")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from collector.inhibit_views import InhibitView
 from collector.views import AlarmView
 from collector.web.app import wall_us
 from tests.browser.test_page import Site, browser, page, site  # noqa: F401  fixtures
@@ -63,4 +64,26 @@ def test_without_scripts_the_second_desk_sees_the_page_and_why(browser: Browser,
         "a notice is as wide as what is below"
     )
     assert [name for _, name, _, _ in site.city.warned] == ["Wang Fang"]
+    context.close()
+
+
+@pytest.mark.parametrize("path", ["?lang=zh", "alarms?lang=zh"])
+def test_a_reason_of_one_long_word_stays_inside_its_row_on_a_phone(browser: Browser, site: Site, path: str) -> None:  # noqa: F811
+    """An order number has no place to break; what ran out of the row could not be read."""
+    now_us = site.city.now_us
+    work = InhibitView(since_us=now_us, until_us=now_us + 900_000_000, reason="x" * 200, by="W" * 80)
+    for key, point in site.city.point_views.items():
+        site.city.point_views[key] = replace(point, is_inhibited=True, inhibit=work)
+    site.city.alarm_views[0] = replace(site.city.alarm_views[0], inhibit=work)
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    desk = context.new_page()
+    desk.goto(f"{site.url}{path}")
+    tags = desk.locator(".tag", has_text="xxx")
+    expect(tags.first).to_be_visible()
+    for tag in tags.all():
+        box = tag.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+        assert tag.evaluate("tag => tag.getClientRects().length") == 1, "one frame around all of it"
     context.close()

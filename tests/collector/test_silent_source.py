@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from collector.database import FILE_NAME
 from collector.queries import SqliteQueries
 from contracts.batch import Lane
-from contracts.quality import FAULT, GOOD, NO_REPLY, OVER_RANGE
+from contracts.quality import FAULT, GOOD, NO_REPLY, OTHER_DEVICE, OVER_RANGE
 from tests.collector.conftest import Bench
 from tests.collector.gateways import START_US
 
@@ -33,6 +34,9 @@ def queries(bench: Bench) -> Iterator[SqliteQueries]:
         # An instrument that says that it is broken, or that there is more than it can measure, is heard.
         (FAULT, 112, "active"),
         (OVER_RANGE, 112, "active"),
+        # What another device says at its address is no word of it.
+        (OTHER_DEVICE, 104, "active"),
+        (OTHER_DEVICE, 112, "source_silent"),
     ],
 )
 def test_a_source_of_which_only_missing_readings_come_is_silent(
@@ -108,3 +112,23 @@ def test_the_silence_of_a_source_begins_at_its_last_word_though_that_had_no_numb
     assert measured(136, told(136, (None, NO_REPLY))) == "active"
     assert measured(138, told(138, (None, NO_REPLY))) == "source_silent"
     assert measured(140, told(140, (None, code))) == "active"
+
+
+def test_a_source_of_a_silent_gateway_is_silent_though_its_own_silence_may_last_hours(
+    bench: Bench, queries: SqliteQueries
+) -> None:
+    """A radio head reports every few hours; what its gateway does not say meanwhile nobody knows."""
+    g = bench.gateway
+    slow = tuple(replace(point, longest_silence_ms=14_400_000) for point in g.catalogue.points)
+    g.catalogue = replace(g.catalogue, points=slow)
+    raised = g.event("active", 100 * S)
+    bench.send(
+        g.catalogue_message(), g.data(100 * S), g.seal(101 * S, lane=Lane.ALARM, events=(raised,)), at_us=101 * S
+    )
+    for later_s, liveness, measurement in ((1, "online", "active"), (600, "silent", "source_silent")):
+        bench.now_us = START_US + (101 + later_s) * S
+        assert [view.liveness for view in queries.gateways()] == [liveness]
+        assert [(alarm.state, alarm.measurement) for alarm in queries.alarms()] == [("active", measurement)]
+        assert not any(point.is_stale for point in queries.points())
+    bench.send(g.data(702 * S), at_us=702 * S)
+    assert [alarm.measurement for alarm in queries.alarms()] == ["active"]

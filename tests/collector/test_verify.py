@@ -329,6 +329,21 @@ def test_a_chain_whose_samples_were_all_dropped_still_verifies(bench: Bench) -> 
     assert check(bench).is_true
 
 
+def test_a_dropped_batch_that_had_been_refused_counts_no_readings(bench: Bench) -> None:
+    g = bench.gateway
+    broken = g.seal(10 * S, blocks=([9, b"", b"", b""],), readings=1)
+    bench.send(g.catalogue_message(), broken, g.data(20 * S), at_us=21 * S)
+    assert bench.rows("SELECT count(*) FROM evidence WHERE state=2") == [(1,)]
+    late = 3 * DAY_US
+    bench.send(g.data(late), g.data(late + S), at_us=late + 5 * S)
+    before = dump(bench)
+    assert bench.store.run(lambda db: prune(db, bench.signer, START_US + 2 * DAY_US, bench.now_us)) == 2
+    assert check(bench).is_true
+    remake(bench)
+    assert dump(bench) == before
+    assert check(bench).is_true
+
+
 def test_a_dropped_batch_that_is_offered_again_is_a_repetition(bench: Bench) -> None:
     g = bench.gateway
     first = g.data(10 * S)

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 
 from collector.errors import StoreError
 from collector.web.app import create_app
+from collector.web.guard import HEADERS
 from collector.web.render import Renderer
 from tests.collector.web.fake_city import START_US, FakeChanges, FakeCity
 from tests.collector.web.test_app import INFO, Web
@@ -79,7 +80,15 @@ async def test_a_form_that_fails_in_a_browser_is_a_page_with_a_way_back(
 
 
 @pytest.mark.parametrize(
-    "referer", ["http://elsewhere.example/alarms?lang=zh", "http://[", f"http://{HOST}//x/?lang=en", ""]
+    "referer",
+    [
+        "http://elsewhere.example/alarms?lang=zh",
+        "http://[",
+        f"http://{HOST}//x/?lang=en",
+        f"http://{HOST}/\\x/?lang=en",
+        f"http://{HOST}/\\/x/?lang=en",
+        "",
+    ],
 )
 async def test_the_way_back_stays_here(web: Web, referer: str) -> None:
     headers = {"Accept": BROWSER, "Referer": referer, "Accept-Language": "en"}
@@ -88,6 +97,7 @@ async def test_the_way_back_stays_here(web: Web, referer: str) -> None:
     assert "What was asked for is not here, or not any more." in page.text
     assert '<a href="/' in page.text
     assert '<a href="//' not in page.text
+    assert '<a href="/\\' not in page.text
     assert "elsewhere" not in page.text
 
 
@@ -118,6 +128,9 @@ async def test_our_own_mistake_is_said(web: Web) -> None:
     assert (page.status_code, told.status_code) == (500, 500)
     assert "secret" not in page.text + told.text
     assert told.json() == {"detail": "the collector made a mistake; its log says more"}
+    for answer in (page, told):  # as every other answer
+        assert {name: answer.headers.get(name) for name in HEADERS} == HEADERS
+        assert answer.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize("path", ["/api/v1/alarms/none", "/metrics/none", "/static/none.js", "/trend-panel?point=a/b"])
