@@ -96,8 +96,8 @@ evidence = Table(
     UniqueConstraint("epoch_no", "lane", "seq", "digest"),
 )
 Index("ix_evidence_wall", evidence.c.gateway_no, evidence.c.wall_us)
-
 Index("ix_evidence_refused", evidence.c.epoch_no, evidence.c.lane, sqlite_where=evidence.c.state == text("2"))
+
 #: data batches that wait for a catalogue, by its hash
 waiting = Table(
     "waiting",
